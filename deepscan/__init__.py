@@ -1,0 +1,1 @@
+"""Detect deepfakes in pictures, video and sound."""

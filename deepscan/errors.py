@@ -1,0 +1,112 @@
+"""Every error that deepscan raises on purpose, as one tree.
+
+::
+
+    DeepscanError
+    ├── ConfigError              a setting is unknown, malformed or contradicts another
+    │   └── UnknownNameError     a name is in no registry; the message names the nearest one
+    ├── MediaError               a file cannot be read as media
+    │   ├── EmptyMediaError      it holds no bytes
+    │   ├── UnsupportedMediaError  its content is of no kind that deepscan reads
+    │   ├── MediaTooLargeError   it exceeds a limit on bytes, pixels or sides
+    │   └── CorruptMediaError    it is truncated or does not decode
+    ├── AbstainError             the media is sound, but this detector cannot judge it
+    │   └── NoFaceError          no face was found
+    ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
+    ├── DataError                a data set cannot be used as it is
+    │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
+    ├── BundleError              a bundle is absent, incomplete, altered or of another version
+    ├── FormatError              a model cannot be written to or run from a weights format
+    ├── ResourceError            the cluster cannot hold what was asked of it
+    ├── TrainingError            training cannot go on (diverged, or nothing to learn from)
+    └── ServiceError             the service cannot answer now
+        └── OverloadedError      its queues are full; ask again later
+
+Messages say what was given, what is allowed and what to do. HTTP statuses and exit codes are
+assigned to this tree in one table each: ``deepscan.serving.api.HTTP_STATUS`` and
+``deepscan.cli.EXIT_CODES``.
+"""
+
+
+class DeepscanError(Exception):
+    """Root of the tree: catch it to catch everything that deepscan raises on purpose."""
+
+
+class ConfigError(DeepscanError):
+    """A setting is unknown, malformed or contradicts another."""
+
+
+class UnknownNameError(ConfigError):
+    """A name is in no registry."""
+
+
+class MediaError(DeepscanError):
+    """A file cannot be read as media."""
+
+
+class EmptyMediaError(MediaError):
+    """The file holds no bytes."""
+
+
+class UnsupportedMediaError(MediaError):
+    """The content is of no kind that deepscan reads."""
+
+
+class MediaTooLargeError(MediaError):
+    """The media exceeds a limit on bytes, pixels or sides."""
+
+
+class CorruptMediaError(MediaError):
+    """The media is truncated or does not decode."""
+
+
+class AbstainError(DeepscanError):
+    """The media is sound, but a detector cannot judge it; becomes an Abstention, never a score.
+
+    Attributes:
+        reason: A short machine-readable word, the same for every instance of a class.
+    """
+
+    reason = "abstained"
+
+
+class NoFaceError(AbstainError):
+    """No face was found in the picture."""
+
+    reason = "no-face"
+
+
+class AssetError(DeepscanError):
+    """A model file that deepscan fetches is absent, unreachable or altered."""
+
+
+class DataError(DeepscanError):
+    """A data set cannot be used as it is."""
+
+
+class TooManyBadFilesError(DataError):
+    """More files of a data set failed than ``--max-bad`` allows."""
+
+
+class BundleError(DeepscanError):
+    """A bundle is absent, incomplete, altered or of another version."""
+
+
+class FormatError(DeepscanError):
+    """A model cannot be written to or run from a weights format."""
+
+
+class ResourceError(DeepscanError):
+    """The cluster cannot hold what was asked of it."""
+
+
+class TrainingError(DeepscanError):
+    """Training cannot go on: it diverged, or there is nothing to learn from."""
+
+
+class ServiceError(DeepscanError):
+    """The service cannot answer now."""
+
+
+class OverloadedError(ServiceError):
+    """The service's queues are full; ask again later."""

@@ -1,0 +1,1 @@
+"""Weights formats: each file writes a model and runs it."""

@@ -1,0 +1,1 @@
+"""Bytes to arrays; the only place that knows containers and codecs."""

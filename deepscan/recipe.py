@@ -1,0 +1,179 @@
+"""How a model is trained: every setting of a run, and the ranges in which they may be searched."""
+
+import dataclasses
+from typing import Literal
+
+from deepscan.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    """The optimiser.
+
+    Attributes:
+        name: ``adamw`` or ``sgd`` (Nesterov momentum).
+        lr: Peak learning rate.
+        weight_decay: Decoupled decay for AdamW, L2 for SGD; not applied to biases and norms.
+        momentum: Momentum of SGD, first beta of AdamW.
+        trunk_lr_scale: Factor on ``lr`` for a pretrained trunk.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    momentum: float = 0.9
+    trunk_lr_scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """The learning rate over a run, as a factor on the peak rate.
+
+    Attributes:
+        name: ``cosine`` falls to ``final`` at the last step; ``step`` multiplies by ``gamma`` every
+            ``every_epochs``; ``plateau`` multiplies by ``gamma`` after ``patience`` epochs without a
+            better validation AUC; ``constant`` stays.
+        warmup: Share of all steps in which the rate rises linearly from zero.
+        final: Last factor of ``cosine``.
+        gamma: Factor of ``step`` and ``plateau``.
+        every_epochs: Period of ``step``.
+        patience: Epochs that ``plateau`` waits.
+    """
+
+    name: Literal["cosine", "step", "plateau", "constant"] = "cosine"
+    warmup: float = 0.05
+    final: float = 0.01
+    gamma: float = 0.3
+    every_epochs: int = 10
+    patience: int = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Loss:
+    """The classification loss on the fake-logit.
+
+    Attributes:
+        name: Binary cross-entropy, or focal loss (Lin et al., ICCV 2017).
+        gamma: Focusing exponent of focal loss.
+        label_smoothing: Targets become ``smoothing / 2`` and ``1 - smoothing / 2``.
+        class_weights: ``balanced`` weighs both classes alike whatever their counts.
+    """
+
+    name: Literal["bce", "focal"] = "bce"
+    gamma: float = 2.0
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """When to end before the last epoch.
+
+    Attributes:
+        patience: Epochs without a better validation AUC; 0 = never stop for this.
+        min_delta: What counts as better.
+        target_auc: Stop once validation AUC reaches this; None = never stop for this.
+    """
+
+    patience: int = 0
+    min_delta: float = 0.0
+    target_auc: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Augment:
+    """Random changes to training examples, drawn anew every epoch, in the stream's workers.
+
+    Attributes:
+        level: ``basic`` (flip, small rotation, colour, crop) or ``advanced`` (also JPEG, blur,
+            noise, rescale, cut-out); what it means is up to the modality.
+        crop: Share of each side (or of the duration) that a random crop keeps, in (0, 1].
+    """
+
+    level: Literal["none", "basic", "advanced"] = "basic"
+    crop: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """All settings of a training run.
+
+    Attributes:
+        seed: Seed of initialisation, order and augmentation.
+        epochs: Passes over the training split.
+        batch_size: Examples a step and worker.
+        accumulate: Steps whose gradients are summed before the optimiser steps.
+        clip_norm: Largest gradient norm; 0 = no clipping.
+        amp: Mixed precision; ``auto`` = bf16 where the device is fast at it, else fp16 on GPU.
+        freeze_epochs: First epochs in which a pretrained trunk stays fixed.
+        ema_decay: Decay of the moving average of the weights that is validated and kept; 0 = off.
+        optimizer: See Optimizer.
+        schedule: See Schedule.
+        loss: See Loss.
+        stop: See Stop.
+        augment: See Augment.
+    """
+
+    seed: int = 0
+    epochs: int = 10
+    batch_size: int = 32
+    accumulate: int = 1
+    clip_norm: float = 1.0
+    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    freeze_epochs: int = 0
+    ema_decay: float = 0.0
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    loss: Loss = Loss()
+    stop: Stop = Stop()
+    augment: Augment = Augment()
+
+    def __post_init__(self) -> None:
+        """Check fields against each other.
+
+        Raises:
+            ConfigError: A value is out of range.
+        """
+        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        _require(self.accumulate >= 1, "accumulate", self.accumulate, "at least 1")
+        _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
+        _require(self.optimizer.lr > 0, "optimizer.lr", self.optimizer.lr, "above 0")
+        _require(0 <= self.schedule.warmup < 1, "schedule.warmup", self.schedule.warmup, "in [0, 1)")
+        _require(0 <= self.loss.label_smoothing < 1, "loss.label_smoothing",
+                 self.loss.label_smoothing, "in [0, 1)")
+        _require(0 < self.augment.crop <= 1, "augment.crop", self.augment.crop, "in (0, 1]")
+        _require(self.freeze_epochs < self.epochs, "freeze_epochs", self.freeze_epochs,
+                 f"below epochs ({self.epochs})")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """A range to search a setting in.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        log: Draw the logarithm uniformly.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """A set of values to search a setting in."""
+
+    values: tuple[str | float | int | bool, ...]
+
+
+SearchSpace = dict[str, Range | Choice]
+"""Dotted recipe or model settings (``recipe.optimizer.lr``) with the values to try."""
+
+
+def _require(ok: bool, name: str, given: object, allowed: str) -> None:
+    if not ok:
+        msg = f"Setting {name!r} must be {allowed}, not {given}."
+        raise ConfigError(msg)

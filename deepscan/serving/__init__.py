@@ -1,0 +1,1 @@
+"""Serving verdicts over HTTP, in one process or on Ray Serve."""

@@ -1,0 +1,1 @@
+"""Training: a plain torch loop, and its shell for Ray Train."""

@@ -1,0 +1,155 @@
+"""What deepscan says about one file: a Verdict and the parts it is made of.
+
+One polarity everywhere: label 1 and probability 1 mean fake. The dataclasses hold plain Python
+values only, so that ``to_dict`` is the one JSON schema of the command line, Serve and reports.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+Label = Literal["real", "fake", "inconclusive"]
+Box = tuple[float, float, float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Region:
+    """Where in the media something is.
+
+    Attributes:
+        box: Left, top, right, bottom as fractions [0, 1] of the upright picture; None = all of it.
+        start_s: Begin in seconds; None where the media has no time.
+        end_s: End in seconds; None where the media has no time.
+    """
+
+    box: Box | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One examined part of the media (a face, a window of time) and its calibrated P(fake)."""
+
+    probability: float
+    region: Region
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """What one detector says of the whole file.
+
+    Attributes:
+        detector: Name of the detector.
+        bundle: Id of the bundle it was loaded from.
+        modality: The way of looking at the media.
+        logit: Aggregated model output before calibration; > 0 leans to fake.
+        probability: Calibrated P(fake) in [0, 1].
+        label: The detector's own decision at its operating point.
+        parts: What was examined, most suspicious first.
+    """
+
+    detector: str
+    bundle: str
+    modality: str
+    logit: float
+    probability: float
+    label: Label
+    parts: tuple[Part, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Abstention:
+    """Why a detector cannot judge the file; takes the place of its Score."""
+
+    detector: str
+    bundle: str
+    modality: str
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """Testimony of an analyzer: it informs a person and does not vote.
+
+    Attributes:
+        analyzer: Name of the analyzer.
+        summary: One sentence in plain words.
+        measurements: Named figures; the unit is the end of the name (``_ms``, ``_px``, ``_hz``).
+        limits: What the measure cannot tell.
+    """
+
+    analyzer: str
+    summary: str
+    measurements: dict[str, float]
+    limits: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Uncertainty:
+    """How far the probability can be trusted, from validation files that scored alike.
+
+    Attributes:
+        low: Lower end of the 95 % interval of the share of fakes among them, in [0, 1].
+        high: Upper end of that interval, in [0, 1].
+        files: How many such validation files there were; few files make a wide interval.
+    """
+
+    low: float
+    high: float
+    files: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MediaFacts:
+    """What the file is, as read from its content.
+
+    Attributes:
+        name: File name as given.
+        kind: The kind of media.
+        container: File format, e.g. ``jpeg``.
+        bytes: Size of the file.
+        sha256: Digest of the content.
+        width_px: Width of the upright picture; None without pictures.
+        height_px: Height of the upright picture; None without pictures.
+    """
+
+    name: str
+    kind: str
+    container: str
+    bytes: int
+    sha256: str
+    width_px: int | None = None
+    height_px: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """The answer for one file.
+
+    Attributes:
+        label: ``real``, ``fake`` or ``inconclusive``.
+        probability: Calibrated and fused P(fake) in [0, 1]; None when too few detectors voted.
+        uncertainty: Interval for the probability; None when there is no probability.
+        scores: One per detector that voted.
+        abstentions: One per detector that could not.
+        evidence: Testimony of the analyzers.
+        media: What the file is.
+        bundles: Ids of all bundles asked.
+        elapsed_ms: Time from bytes to verdict, in milliseconds.
+    """
+
+    label: Label
+    probability: float | None
+    uncertainty: Uncertainty | None
+    scores: tuple[Score, ...]
+    abstentions: tuple[Abstention, ...]
+    evidence: tuple[Evidence, ...]
+    media: MediaFacts
+    bundles: tuple[str, ...]
+    elapsed_ms: float
+
+
+def to_dict(verdict: Verdict) -> dict[str, Any]:
+    """Return a Verdict as plain dicts, tuples and scalars, ready for JSON."""
+    return dataclasses.asdict(verdict)
