@@ -1,1 +1,50 @@
-"""Weights formats: each file writes a model and runs it."""
+"""Weights formats: each file here writes a model into a bundle and runs it from there.
+
+A format registers itself when its file is imported; ``get`` imports the one that is asked for,
+so that a runtime that is not installed costs nothing.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from deepscan.registry import Registry
+
+
+class Runner(Protocol):
+    """A loaded model."""
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the fake-logit of each Example, float32 [B], for inputs with a batch axis first."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    """How a model is kept in files and run from them.
+
+    Attributes:
+        name: Name in the registry and in ``bundle.json``.
+        summary: One line for tables.
+        write: Writes a module's weights into a directory; returns the names of the files.
+        load: Loads a runner from a freshly built module, the directory and a device name.
+    """
+
+    name: str
+    summary: str
+    write: Callable[[nn.Module, pathlib.Path], tuple[str, ...]]
+    load: Callable[[nn.Module, pathlib.Path, str], Runner]
+
+
+FORMATS: Registry[Format] = Registry("weights format")
+
+
+def load_builtin() -> Registry[Format]:
+    """Import the formats of this package and return the registry."""
+    from deepscan.formats import eager  # noqa: F401  (imported for its registration)
+
+    return FORMATS

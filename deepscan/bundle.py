@@ -1,0 +1,176 @@
+"""A bundle: a directory that holds a detector and explains it.
+
+``bundle.json`` names the model and its settings, the Prep, the calibration, the operating point,
+the data and the figures; the weights lie beside it, ``trainer.pt`` too while training goes on. It
+is the Ray checkpoint of training and what Serve loads. Nothing in it is ever unpickled.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any, Self
+
+from torch import nn
+
+from deepscan import config
+from deepscan.calibration import Calibration, OperatingPoint, Reliability
+from deepscan.errors import BundleError, ConfigError
+from deepscan.formats import load_builtin as load_formats
+from deepscan.modalities import Prep
+from deepscan.modalities.catalog import load_builtin as load_modalities
+from deepscan.models.catalog import load_builtin as load_models
+
+MANIFEST = "bundle.json"
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """The contents of ``bundle.json``.
+
+    Attributes:
+        name: Name of the detector.
+        model: Name of its ModelSpec.
+        model_config: Settings of the architecture.
+        modality: Name of the modality.
+        prep: Settings of the Prep.
+        prep_digest: Digest of the Prep that the weights were trained with.
+        files: SHA-256 of every weights file by name.
+        weights_format: Name of the weights format.
+        calibration: From logits to probabilities, fitted on validation data.
+        operating: Where real ends and fake begins, fitted on validation data.
+        reliability: What validation files that scored alike turned out to be.
+        recipe: Training settings.
+        data: Digest and counts of the training data.
+        metrics: Figures by split, each with the split's size.
+        parent: Id of the bundle that this one derives from; empty = from scratch.
+        software: Versions that made it.
+        plugin: File name of the plug-in that defines the model; empty = a built-in model.
+        schema: Version of this layout.
+    """
+
+    name: str
+    model: str
+    model_config: dict[str, Any]
+    modality: str
+    prep: dict[str, Any]
+    prep_digest: str
+    files: dict[str, str]
+    weights_format: str = "eager"
+    calibration: Calibration = Calibration()
+    operating: OperatingPoint = OperatingPoint()
+    reliability: Reliability | None = None
+    recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    parent: str = ""
+    software: dict[str, str] = dataclasses.field(default_factory=dict)
+    plugin: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def id(self) -> str:
+        """Name and 12 hex digits of everything that a verdict depends on."""
+        facts = [self.model, self.model_config, self.prep_digest, self.weights_format, self.files,
+                 config.to_dict(self.calibration), config.to_dict(self.operating)]
+        body = json.dumps(facts, sort_keys=True).encode()
+        return f"{self.name}-{hashlib.sha256(body).hexdigest()[:12]}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle's directory and its card."""
+
+    path: pathlib.Path
+    card: Card
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> Self:
+        """Read the card and check that the weights are the ones it names.
+
+        Raises:
+            BundleError: The directory is no bundle, incomplete, altered or of another version.
+        """
+        card = _read_card(path)
+        for name, sha256 in card.files.items():
+            file = path / name
+            if not file.is_file():
+                msg = f"Bundle {path} is incomplete: {name} is missing. Copy the whole directory."
+                raise BundleError(msg)
+            if _sha256(file) != sha256:
+                msg = f"Bundle {path} was altered: {name} is not the file that {MANIFEST} names."
+                raise BundleError(msg)
+        return cls(path, card)
+
+    def prep(self) -> Prep:
+        """Build the Prep that the weights were trained with.
+
+        Raises:
+            BundleError: This installation would prepare media differently.
+        """
+        modality = load_modalities().get(self.card.modality)
+        prep: Prep = config.from_dict(modality.prep, self.card.prep)
+        if prep.digest != self.card.prep_digest:
+            msg = (f"Bundle {self.path} was trained with preparation {self.card.prep_digest}; this version "
+                   f"of deepscan prepares as {prep.digest}. Train it again, or use the version in its card.")
+            raise BundleError(msg)
+        return prep
+
+    def module(self) -> nn.Module:
+        """Build the model with fresh weights.
+
+        Raises:
+            BundleError: The model is not registered here; a plug-in has to be named.
+        """
+        try:
+            spec = load_models().get(self.card.model)
+        except ConfigError as error:
+            hint = f" It comes from the plug-in {self.card.plugin}: add --plugin." if self.card.plugin else ""
+            msg = f"Bundle {self.path}: {error}{hint}"
+            raise BundleError(msg) from error
+        module: nn.Module = spec.build(config.from_dict(spec.config, self.card.model_config))
+        return module
+
+    def amend(self, **changes: Any) -> "Bundle":
+        """Return the bundle with fields of its card replaced, on disk too."""
+        card = dataclasses.replace(self.card, **changes)
+        _write_card(self.path, card)
+        return Bundle(self.path, card)
+
+
+def write(directory: pathlib.Path, card: Card, module: nn.Module) -> Bundle:
+    """Write a module and its card into ``directory``; ``card.files`` is filled in."""
+    directory.mkdir(parents=True, exist_ok=True)
+    names = load_formats().get(card.weights_format).write(module, directory)
+    card = dataclasses.replace(card, files={name: _sha256(directory / name) for name in names})
+    _write_card(directory, card)
+    return Bundle(directory, card)
+
+
+def _read_card(path: pathlib.Path) -> Card:
+    try:
+        values = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path} is no bundle: {MANIFEST} cannot be read ({error}). Give the directory that holds it."
+        raise BundleError(msg) from error
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        msg = f"{path / MANIFEST} is not of schema {SCHEMA}, the only one that this version reads."
+        raise BundleError(msg)
+    try:
+        return config.from_dict(Card, values)
+    except ConfigError as error:
+        msg = f"{path / MANIFEST} is malformed: {error}"
+        raise BundleError(msg) from error
+
+
+def _write_card(path: pathlib.Path, card: Card) -> None:
+    draft = path / (MANIFEST + ".tmp")
+    draft.write_text(json.dumps(config.to_dict(card), indent=1) + "\n", encoding="utf-8")
+    os.replace(draft, path / MANIFEST)
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

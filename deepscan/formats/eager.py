@@ -1,0 +1,64 @@
+"""The model as plain PyTorch, weights in safetensors."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from deepscan.errors import BundleError
+from deepscan.formats import FORMATS, Format, Runner
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EagerRunner:
+    """Runs a module in evaluation mode on one device."""
+
+    module: nn.Module
+    device: torch.device
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the fake-logit of each Example, float32 [B]."""
+        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
+        with torch.inference_mode():
+            logit_B: torch.Tensor = self.module(**tensors)["logit"]
+        return logit_B.float().cpu().numpy()
+
+
+def write(module: nn.Module, directory: pathlib.Path) -> tuple[str, ...]:
+    """Write the weights and buffers of ``module`` into ``directory``."""
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    safetensors.torch.save_file(state, directory / WEIGHTS)
+    return (WEIGHTS,)
+
+
+def fill(module: nn.Module, directory: pathlib.Path) -> None:
+    """Fill ``module`` with the weights in ``directory``.
+
+    Raises:
+        BundleError: The file is broken, or holds the weights of another architecture.
+    """
+    try:
+        module.load_state_dict(safetensors.torch.load_file(directory / WEIGHTS))
+    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        msg = f"The weights in {directory} do not fit the model: {error}"
+        raise BundleError(msg) from error
+
+
+def load(module: nn.Module, directory: pathlib.Path, device: str) -> Runner:
+    """Fill ``module`` and return its runner on ``device``."""
+    fill(module, directory)
+    target = torch.device(device)
+    module = module.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return EagerRunner(module.eval(), target)
+
+
+FORMATS.register("eager", Format(name="eager", summary="PyTorch module, safetensors", write=write, load=load))

@@ -1,0 +1,11 @@
+"""The modalities that come with the package."""
+
+from deepscan.modalities import MODALITIES, Modality
+from deepscan.registry import Registry
+
+
+def load_builtin() -> Registry[Modality]:
+    """Import the modalities of this package and return the registry."""
+    from deepscan.modalities import image  # noqa: F401  (imported for its registration)
+
+    return MODALITIES
