@@ -43,8 +43,15 @@ class Media:
         limits = limits or Limits()
         digest = hashlib.sha256(data).hexdigest()
         with Image.open(io.BytesIO(data)) as picture:
-            facts = MediaFacts(name=name, kind="image", container=str(picture.format).lower(), bytes=len(data),
-                               sha256=digest, width_px=picture.width, height_px=picture.height)
+            facts = MediaFacts(
+                name=name,
+                kind="image",
+                container=str(picture.format).lower(),
+                bytes=len(data),
+                sha256=digest,
+                width_px=picture.width,
+                height_px=picture.height,
+            )
         return cls(data, facts)
 
     @classmethod
