@@ -279,7 +279,7 @@ def _replace(table: pa.Table, **columns: Sequence[Any]) -> pa.Table:
 
 def _complete(table: pa.Table, folder: pathlib.Path) -> pa.Table:
     """Make paths absolute and add the columns that are absent; all of ours are text still."""
-    paths = [os.path.normpath(folder / path) for path in _texts(table, "path")]
+    paths = [os.path.normpath(os.path.join(folder, path)) for path in _texts(table, "path")]
     for name in ("split", "source", "generator"):
         if name not in table.column_names:
             table = table.append_column(name, pa.array([""] * len(paths), pa.string()))
