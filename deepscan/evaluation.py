@@ -7,7 +7,7 @@ test split only. Files that gave no Example are counted beside the figures, neve
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,14 @@ import ray.data
 import torch
 from numpy.typing import NDArray
 
-from deepscan import config
 from deepscan.bundle import Bundle
-from deepscan.calibration import Calibration, fit, fit_operating_point, fit_reliability
+from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
 from deepscan.datasets import stream
-from deepscan.datasets.plan import Chunk
-from deepscan.datasets.reader import Reader, chunks
-from deepscan.detector import Detector
+from deepscan.datasets.dataset import DataSet
+from deepscan.detector import Detector, pick_device
 from deepscan.errors import DataError
 from deepscan.metrics import Evaluation, Predictions, evaluate
+from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_plugin
 
 STANDARD_COLUMNS = ("path", "label", "split", "source", "generator", "status", "reason", "examples")
@@ -34,31 +33,13 @@ BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class DataSet:
-    """A manifest whose files are accounted for, and the way to read its Examples.
-
-    Attributes:
-        manifest: The ledger: the manifest with ``status`` of every file.
-        index: Where the Examples lie.
-        reader: Reads them.
-    """
-
-    manifest: pa.Table
-    index: pa.Table
-    reader: Reader
-
-    def chunks(self, split: str) -> list[Chunk]:
-        """Return the usable Examples of a split."""
-        return chunks(self.manifest, split, self.index)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Judging:
     """How files are judged.
 
     Attributes:
         device: Device of the model.
-        cpus: Logical CPUs of the model's actor, and of each task that feeds it.
+        cpus: Logical CPUs of each of the model's actors, and of each task that feeds them.
+        actors: Most actors that hold the model at once.
         plugin: File that registers the model; None = built in.
         replicates: Bootstrap replicates behind each interval.
         seed: Seed of the bootstrap.
@@ -66,9 +47,15 @@ class Judging:
 
     device: str = "auto"
     cpus: float = 0.5
+    actors: int = 1
     plugin: pathlib.Path | None = None
     replicates: int = 1000
     seed: int = 0
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of each actor: one where the device is a GPU."""
+        return int(pick_device(self.device).startswith("cuda"))
 
 
 class _Judge:
@@ -97,18 +84,18 @@ def file_logits(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> 
         fn_constructor_args=(str(bundle.path), judging),
         batch_size=BATCH,
         num_cpus=judging.cpus,
-        num_gpus=1 if torch.cuda.is_available() and judging.device != "cpu" else 0,
-        compute=ray.data.ActorPoolStrategy(size=1),
+        num_gpus=judging.gpus,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=judging.actors),
     )
     parts: dict[int, list[float]] = {}
     for batch in judged.iter_batches(batch_format="numpy"):
         for file, logit in zip(batch["file"].tolist(), batch["logit"].tolist(), strict=True):
             parts.setdefault(file, []).append(logit)
-    aggregate = Detector.modality_of(bundle).aggregate
+    aggregate = load_modalities().get(bundle.card.modality).aggregate
     return {file: aggregate(np.asarray(parts[file], np.float32)) for file in sorted(parts)}
 
 
-def calibrate(bundle: Bundle, data: DataSet, kind: str, judging: Judging) -> Bundle:
+def calibrate(bundle: Bundle, data: DataSet, kind: Kind, judging: Judging) -> Bundle:
     """Fit calibration, operating point and reliability on the validation split, into the bundle.
 
     Raises:
@@ -127,11 +114,11 @@ def calibrate(bundle: Bundle, data: DataSet, kind: str, judging: Judging) -> Bun
 def predictions(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> pa.Table:
     """Judge a split; return its rows of the ledger with ``logit`` and ``probability`` (null = abstained)."""
     logits = file_logits(bundle, data, split, judging)
-    rows = [i for i, name in enumerate(data.manifest.column("split").to_pylist()) if name == split]
+    rows = [i for i, name in enumerate(data.ledger.column("split").to_pylist()) if name == split]
     values = np.asarray([logits.get(row, np.nan) for row in rows])
     probability = bundle.card.calibration.apply(values)
     return (
-        data.manifest.take(rows)
+        data.ledger.take(rows)
         .append_column("logit", pa.array(values, pa.float64(), from_pandas=True))
         .append_column("probability", pa.array(probability, pa.float64(), from_pandas=True))
     )
@@ -151,14 +138,8 @@ def measure(bundle: Bundle, judged: pa.Table, judging: Judging) -> Evaluation:
     return evaluate(_as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
 
 
-def account(ledger: pa.Table) -> dict[str, int]:
-    """Return how many files there are of each status."""
-    counted = ledger.group_by("status").aggregate([("status", "count")]).to_pylist()
-    return {row["status"]: row["status_count"] for row in sorted(counted, key=lambda row: -row["status_count"])}
-
-
 def _aligned(data: DataSet, logits: Mapping[int, float]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    labels = data.manifest.column("label").to_numpy()
+    labels = data.ledger.column("label").to_numpy()
     return np.asarray(list(logits.values()), np.float64), labels[list(logits)].astype(np.int64)
 
 
