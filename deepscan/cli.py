@@ -43,7 +43,7 @@ Data = Annotated[pathlib.Path, typer.Option(help="Folder of files, or a manifest
 Where = Annotated[list[str] | None, typer.Option(help="Keep rows with column=value; may be repeated.")]
 SourcePattern = Annotated[str | None, typer.Option(help="Regular expression: source from the file name.")]
 Store = Annotated[pathlib.Path | None, typer.Option(help="Root folder of prepared Examples.")]
-Materialize = Annotated[bool, typer.Option(help="Keep prepared Examples, so that later epochs skip decoding.")]
+Materialize = Annotated[bool, typer.Option(help="Keep prepared Examples; later epochs skip decoding.")]
 MaxBad = Annotated[float, typer.Option(min=0, max=1, help="Largest share of corrupt files.")]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split where the data give none.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Setting, e.g. recipe.optimizer.lr=1e-4.")]
@@ -184,7 +184,7 @@ def evaluate(
 def score(
     data: Annotated[pathlib.Path, typer.Option(help="Folder; every file in it is judged.")],
     bundle: Bundles,
-    out: Annotated[pathlib.Path, typer.Option(help="Folder for verdicts (JSON lines); goes on where it stopped.")],
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for verdicts (JSON lines).")],
     device: Device = "auto",
     plugin: Plugin = None,
     address: Address = None,
