@@ -39,7 +39,7 @@ app.add_typer(assets_app, name="assets")
 console = Console()
 complaints = Console(stderr=True)
 
-Data = Annotated[pathlib.Path, typer.Option(help="Folder of files, or a manifest (CSV, TSV, Parquet, JSONL).")]
+Data = Annotated[pathlib.Path, typer.Option(help="Folder, or a manifest (CSV, TSV, Parquet, JSONL).")]
 Where = Annotated[list[str] | None, typer.Option(help="Keep rows with column=value; may be repeated.")]
 SourcePattern = Annotated[str | None, typer.Option(help="Regular expression: source from the file name.")]
 Store = Annotated[pathlib.Path | None, typer.Option(help="Root folder of prepared Examples.")]
