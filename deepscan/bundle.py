@@ -73,8 +73,15 @@ class Card:
     @property
     def id(self) -> str:
         """Name and 12 hex digits of everything that a verdict depends on."""
-        facts = [self.model, self.model_config, self.prep_digest, self.weights_format, self.files,
-                 config.to_dict(self.calibration), config.to_dict(self.operating)]
+        facts = [
+            self.model,
+            self.model_config,
+            self.prep_digest,
+            self.weights_format,
+            self.files,
+            config.to_dict(self.calibration),
+            config.to_dict(self.operating),
+        ]
         body = json.dumps(facts, sort_keys=True).encode()
         return f"{self.name}-{hashlib.sha256(body).hexdigest()[:12]}"
 
@@ -113,8 +120,10 @@ class Bundle:
         modality = load_modalities().get(self.card.modality)
         prep: Prep = config.from_dict(modality.prep, self.card.prep)
         if prep.digest != self.card.prep_digest:
-            msg = (f"Bundle {self.path} was trained with preparation {self.card.prep_digest}; this version "
-                   f"of deepscan prepares as {prep.digest}. Train it again, or use the version in its card.")
+            msg = (
+                f"Bundle {self.path} was trained with preparation {self.card.prep_digest}; this version "
+                f"of deepscan prepares as {prep.digest}. Train it again, or use the version in its card."
+            )
             raise BundleError(msg)
         return prep
 

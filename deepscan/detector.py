@@ -48,7 +48,7 @@ class Detector:
 
     def logits(self, examples: list[Example], batch_size: int = 32) -> NDArray[np.float32]:
         """Return the fake-logit of each Example, float32 [P]."""
-        chunks = [examples[i:i + batch_size] for i in range(0, len(examples), batch_size)]
+        chunks = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
         return np.concatenate([self.runner(batch(chunk, self.prep.inputs)) for chunk in chunks])
 
     def vote(self, prepared: Prepared) -> Vote | Abstention:
@@ -60,25 +60,38 @@ class Detector:
     def abstain(self, error: AbstainError) -> Abstention:
         """Turn the reason why a file cannot be judged into an Abstention."""
         card = self.bundle.card
-        return Abstention(detector=card.name, bundle=card.id, modality=card.modality,
-                          reason=error.reason, message=str(error))
+        return Abstention(
+            detector=card.name,
+            bundle=card.id,
+            modality=card.modality,
+            reason=error.reason,
+            message=str(error),
+        )
 
     def judge(self, examples: list[Example], logit_P: NDArray[np.float32]) -> Vote:
         """Calibrate the logits of a file's parts, aggregate them to a Score and vote with it."""
         card = self.bundle.card
         logit = self.modality.aggregate(logit_P)
         probability = float(card.calibration.apply(np.asarray([logit]))[0])
-        score = Score(detector=card.name, bundle=card.id, modality=card.modality, logit=float(logit),
-                      probability=probability, label=decide(probability, card.operating),
-                      parts=self._parts(examples, logit_P))
+        score = Score(
+            detector=card.name,
+            bundle=card.id,
+            modality=card.modality,
+            logit=float(logit),
+            probability=probability,
+            label=decide(probability, card.operating),
+            parts=self._parts(examples, logit_P),
+        )
         uncertainty = card.reliability.uncertainty(probability) if card.reliability else UNKNOWN
         return Vote(score=score, point=card.operating, uncertainty=uncertainty)
 
     def _parts(self, examples: list[Example], logit_P: NDArray[np.float32]) -> tuple[Part, ...]:
         probability_P = self.bundle.card.calibration.apply(logit_P)
         suspicious_first = np.argsort(-logit_P, kind="stable")
-        return tuple(Part(probability=float(probability_P[i]), region=self.modality.locate(examples[i]))
-                     for i in suspicious_first)
+        return tuple(
+            Part(probability=float(probability_P[i]), region=self.modality.locate(examples[i]))
+            for i in suspicious_first
+        )
 
 
 def pick_device(name: str) -> str:

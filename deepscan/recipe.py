@@ -140,11 +140,16 @@ class Recipe:
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         _require(self.optimizer.lr > 0, "optimizer.lr", self.optimizer.lr, "above 0")
         _require(0 <= self.schedule.warmup < 1, "schedule.warmup", self.schedule.warmup, "in [0, 1)")
-        _require(0 <= self.loss.label_smoothing < 1, "loss.label_smoothing",
-                 self.loss.label_smoothing, "in [0, 1)")
+        _require(
+            0 <= self.loss.label_smoothing < 1, "loss.label_smoothing", self.loss.label_smoothing, "in [0, 1)"
+        )
         _require(0 < self.augment.crop <= 1, "augment.crop", self.augment.crop, "in (0, 1]")
-        _require(self.freeze_epochs < self.epochs, "freeze_epochs", self.freeze_epochs,
-                 f"below epochs ({self.epochs})")
+        _require(
+            self.freeze_epochs < self.epochs,
+            "freeze_epochs",
+            self.freeze_epochs,
+            f"below epochs ({self.epochs})",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,147 @@
+"""Starting Ray, and planning what a run takes of the cluster before anything runs.
+
+Ray waits for ever, without a word, when training workers hold every CPU and the data stream that
+feeds them needs one. So a run is planned first, and refused with the figures when it cannot fit.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator
+
+import ray
+import ray.data
+
+from deepscan.errors import ResourceError
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux the only way to make a local cluster bind 127.0.0.1
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # every report waits for this poll
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in workers
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+DATA_CPUS = 1.0
+MIN_WORKER_CPUS = 0.1
+OBJECT_STORE_BYTES = 1 * 2**30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What a training run takes of the cluster.
+
+    Attributes:
+        workers: Training processes.
+        worker_cpus: Logical CPUs of each.
+        worker_gpus: GPUs of each.
+        threads: Computing threads of each.
+        data_cpus: Logical CPUs left to the data stream; one of its tasks takes at most 1.
+    """
+
+    workers: int
+    worker_cpus: float
+    worker_gpus: int
+    threads: int
+    data_cpus: float
+
+    @property
+    def per_worker(self) -> dict[str, float]:
+        """The resources of a worker in Ray's words."""
+        gpus = {"GPU": float(self.worker_gpus)} if self.worker_gpus else {}
+        return {"CPU": self.worker_cpus, **gpus}
+
+
+def plan_resources(workers: int, cpus: float, gpus: float) -> Resources:
+    """Divide the cluster between training workers and the data stream.
+
+    Every worker gets a GPU where there are enough, else it trains on the CPU. The data stream keeps at
+    least one CPU.
+
+    Args:
+        workers: Training processes wanted.
+        cpus: Logical CPUs of the cluster.
+        gpus: GPUs of the cluster.
+
+    Raises:
+        ResourceError: They cannot fit.
+    """
+    worker_gpus = 1 if gpus >= workers else 0
+    worker_cpus = min(1.0 if worker_gpus else cpus, (cpus - DATA_CPUS) / workers)
+    worker_cpus = int(worker_cpus * 100) / 100
+    if worker_cpus < MIN_WORKER_CPUS:
+        msg = (
+            f"{workers} workers and a data stream do not fit into {cpus:g} CPUs: the stream needs "
+            f"{DATA_CPUS:g} and a worker at least {MIN_WORKER_CPUS:g}. Ask for fewer workers or add nodes."
+        )
+        raise ResourceError(msg)
+    threads = max(1, int(worker_cpus)) if worker_gpus else max(1, int(cpus // workers))
+    return Resources(
+        workers=workers,
+        worker_cpus=worker_cpus,
+        worker_gpus=worker_gpus,
+        threads=threads,
+        data_cpus=cpus - workers * worker_cpus,
+    )
+
+
+def available() -> tuple[float, float]:
+    """Return the CPUs and GPUs of the cluster."""
+    totals = ray.cluster_resources()
+    return float(totals.get("CPU", 0)), float(totals.get("GPU", 0))
+
+
+@contextlib.contextmanager
+def connected(address: str | None = None, cpus: int | None = None) -> Iterator[None]:
+    """Connect to Ray for the time of the block.
+
+    An address (or ``RAY_ADDRESS``, which Ray sets inside a job) is connected to; otherwise a private
+    cluster on 127.0.0.1 is started and stopped. Where the process is connected already, it stays so.
+
+    Raises:
+        ResourceError: The cluster at the address does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = address or os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, logging_level=logging.WARNING)
+        else:
+            _start_local(cpus)
+    except ConnectionError as error:
+        msg = f"No Ray cluster answers at {address}: {error}. Run 'ray start --head', or give none."
+        raise ResourceError(msg) from error
+    _quiet_data()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_local(cpus: int | None) -> None:
+    shared_memory = os.statvfs("/dev/shm")  # noqa: S108  (its free space is asked for; nothing is written)
+    free_bytes = shared_memory.f_bavail * shared_memory.f_frsize
+    ray.init(
+        address="local",
+        num_cpus=cpus or max(2, os.cpu_count() or 2),
+        object_store_memory=min(OBJECT_STORE_BYTES, max(free_bytes // 2, 80 * 2**20)),
+        include_dashboard=False,
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
+
+
+def _quiet_data() -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = 300
+    context.execution_options.preserve_order = True
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

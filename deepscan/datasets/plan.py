@@ -1,0 +1,106 @@
+"""Which Examples a training run reads, in which order: pure index arithmetic, no data.
+
+An epoch is a permutation of chunks (Examples that lie together on disk), cut into *units* that a
+stream task reads, shuffles and augments as one. Unit ``u`` goes to rank ``u % world``; all units of
+a round have the same size, so every rank sees the same number of batches in every epoch, and a
+resumed run can begin at any epoch with exactly the Examples that an uninterrupted one reads.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepscan.errors import DataError
+
+UNIT_BYTES = 16 * 2**20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chunk:
+    """Examples that are read together: rows of one row group, or all parts of one raw file.
+
+    Attributes:
+        place: Name of the store's file, or path of the raw file.
+        group: Row group in the store's file; -1 for a raw file.
+        rows: Rows in the group, or parts of the raw file.
+        files: Row of the manifest that each Example belongs to.
+        labels: Label of each Example.
+    """
+
+    place: str
+    group: int
+    rows: tuple[int, ...]
+    files: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """How an epoch is cut.
+
+    Attributes:
+        world: Number of workers.
+        batch_size: Examples a step and worker.
+        example_bytes: Size of one Example.
+    """
+
+    world: int
+    batch_size: int
+    example_bytes: int
+
+
+class Plan:
+    """The order of Examples in every epoch of a run."""
+
+    def __init__(self, chunks: list[Chunk], shape: Shape, seed: int) -> None:
+        """Lay out the epochs.
+
+        Raises:
+            DataError: There are no Examples.
+        """
+        sizes = np.asarray([len(chunk.rows) for chunk in chunks], dtype=np.int64)
+        if not sizes.sum():
+            msg = "There are no usable Examples to train on; the ledger says what became of the files."
+            raise DataError(msg)
+        self.chunks, self.shape, self.seed = chunks, shape, seed
+        self.chunk_of = np.repeat(np.arange(len(chunks)), sizes)
+        self.starts = np.cumsum(sizes) - sizes
+        step_rows = shape.world * shape.batch_size
+        self.steps = max(1, round(len(self.chunk_of) / step_rows))
+        self.unit_steps = int(np.clip(UNIT_BYTES // (shape.batch_size * shape.example_bytes), 1, self.steps))
+        self.units = -(-self.steps // self.unit_steps) * shape.world
+
+    @property
+    def examples(self) -> int:
+        """Number of Examples in the plan."""
+        return len(self.chunk_of)
+
+    def unit(self, number: int) -> tuple[int, NDArray[np.int64]]:
+        """Return the epoch of unit ``number`` (counted over the whole run) and its Examples in order."""
+        epoch, index = divmod(number, self.units)
+        turn, rank = divmod(index, self.shape.world)
+        first = turn * self.unit_steps
+        rows = min(self.unit_steps, self.steps - first) * self.shape.batch_size
+        start = first * self.shape.batch_size * self.shape.world + rank * rows
+        members = _order(self, epoch)[start : start + rows]
+        return epoch, np.random.default_rng([self.seed, epoch, index]).permutation(members)
+
+    def permuted(self, epoch: int) -> NDArray[np.int64]:
+        """Return the Examples of an epoch, chunks in random order, cut or wrapped to whole steps."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.chunks))
+        starts, sizes = self.starts[order], np.diff(np.append(self.starts, self.examples))[order]
+        within = np.arange(self.examples) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        examples = np.repeat(starts, sizes) + within
+        return np.resize(examples, self.steps * self.shape.batch_size * self.shape.world)
+
+    def locate(self, example: int) -> tuple[Chunk, int]:
+        """Return an Example's chunk and its position within it."""
+        chunk = int(self.chunk_of[example])
+        return self.chunks[chunk], example - int(self.starts[chunk])
+
+
+@functools.lru_cache(maxsize=2)
+def _order(plan: Plan, epoch: int) -> NDArray[np.int64]:
+    return plan.permuted(epoch)

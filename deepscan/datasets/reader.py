@@ -1,0 +1,97 @@
+"""Where the Examples of a data set lie, and how a stream task reads them.
+
+The Examples come from the prepared store where they are kept, and from the raw files where not;
+everything after the reader is the same for both.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepscan.datasets.plan import Chunk
+from deepscan.datasets.store import USED, Store, file_id
+from deepscan.media.source import Limits, Media
+from deepscan.modalities import Example, Prep
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads Examples by chunk, in any process.
+
+    Attributes:
+        store: The prepared store.
+        prep: The Prep, for Examples that are not kept.
+        limits: Limits on raw files.
+        names: The columns to read.
+    """
+
+    store: Store
+    prep: Prep
+    limits: Limits
+    names: tuple[str, ...]
+
+    @property
+    def example_bytes(self) -> int:
+        """Size of one Example's columns."""
+        columns = [self.store.columns[name] for name in self.names]
+        return sum(int(np.prod(c.shape)) * np.dtype(c.dtype).itemsize for c in columns)
+
+    def read(self, chunk: Chunk, positions: Sequence[int]) -> list[Example]:
+        """Return the Examples at the given positions of a chunk.
+
+        Raises:
+            MediaError: A raw file has changed since it was looked at and does not decode any more.
+        """
+        rows = [chunk.rows[position] for position in positions]
+        if chunk.group >= 0:
+            return self.store.read(chunk.place, chunk.group, rows, self.names)
+        examples = self.prep(Media.from_path(pathlib.Path(chunk.place), self.limits))
+        return [{name: examples[row][name] for name in self.names} for row in rows]
+
+
+def ledger(manifest: pa.Table, index: pa.Table) -> pa.Table:
+    """Return the manifest with what became of each file: ``status``, ``reason`` and ``examples``.
+
+    A file that was not looked at yet has status ``pending``.
+    """
+    found: dict[str, tuple[str, str, int]] = {}
+    for key, status, reason in zip(
+        *(index.column(n).to_pylist() for n in ("id", "status", "reason")), strict=True
+    ):
+        found[key] = (status, reason, found.get(key, ("", "", 0))[2] + (status == USED))
+    rows = [found.get(file_id(path), ("pending", "", 0)) for path in manifest.column("path").to_pylist()]
+    for number, (name, kind) in enumerate(
+        (("status", pa.string()), ("reason", pa.string()), ("examples", pa.int32()))
+    ):
+        manifest = manifest.append_column(name, pa.array([row[number] for row in rows], kind))
+    return manifest
+
+
+def chunks(manifest: pa.Table, split: str, index: pa.Table) -> list[Chunk]:
+    """Return the chunks of a split's usable Examples, in the order of the index.
+
+    Args:
+        manifest: Columns ``path``, ``label`` and ``split`` at least.
+        split: Name of the split.
+        index: Rows of ``Store.index``, examples before ledger.
+    """
+    members = {
+        file_id(path): (number, label)
+        for number, (path, label, name) in enumerate(
+            zip(*(manifest.column(n).to_pylist() for n in ("path", "label", "split")), strict=True)
+        )
+        if name == split
+    }
+    used = index.filter(pc.equal(index.column("status"), USED))
+    places: dict[tuple[str, int], list[tuple[int, int, int]]] = {}
+    for row in used.select(["id", "path", "part", "file", "group", "row"]).to_pylist():
+        if row["id"] not in members:
+            continue
+        kept = row["file"].startswith("examples-")
+        key = (row["file"], row["group"]) if kept else (row["path"], -1)
+        places.setdefault(key, []).append((row["row"] if kept else row["part"], *members[row["id"]]))
+    return [Chunk(place, group, *zip(*rows, strict=True)) for (place, group), rows in places.items()]

@@ -1,0 +1,166 @@
+"""Ray Data: preparing files, and streaming Examples to training and evaluation.
+
+Files are prepared by tasks that each finish a piece of the store, so an interrupted run goes on
+where it stopped and a second one does nothing. Training reads one long stream of all its epochs:
+no start-up between epochs, and the order is a pure function of the seed.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+from numpy.typing import NDArray
+
+from deepscan.datasets.plan import Chunk, Plan
+from deepscan.datasets.reader import Reader
+from deepscan.datasets.store import Kind, Store, file_id, prepare_file
+from deepscan.errors import TooManyBadFilesError
+from deepscan.media.source import Limits
+from deepscan.modalities import Modality, Prep, batch
+from deepscan.recipe import Augment
+
+Progress = Callable[[int, int], None]
+"""Called with the number of things done and their total."""
+
+CORRUPT = "corrupt"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """How files are prepared.
+
+    Attributes:
+        keep: Keep the Examples, or only the ledger.
+        limits: Limits on each file.
+        max_bad: Largest share of corrupt files, in [0, 1].
+        files_per_task: Files that one task prepares and writes together.
+        cpus: Logical CPUs of a task.
+    """
+
+    keep: bool = True
+    limits: Limits = Limits()
+    max_bad: float = 0.1
+    files_per_task: int = 64
+    cpus: float = 1.0
+
+
+def prepare(paths: Sequence[str], prep: Prep, store: Store, work: Work, progress: Progress) -> pa.Table:
+    """Prepare every file that the store does not account for yet; return the store's index.
+
+    Raises:
+        TooManyBadFilesError: More than ``max_bad`` of the files are corrupt; what was done is kept.
+    """
+    kinds: tuple[Kind, ...] = ("examples",) if work.keep else ("examples", "ledger")
+    index = store.index(*kinds)
+    known = dict(zip(index.column("id").to_pylist(), index.column("status").to_pylist(), strict=True))
+    statuses = {path: known.get(file_id(path)) for path in paths}
+    pending = [path for path, status in statuses.items() if status is None]
+    bad = sum(status == CORRUPT for status in statuses.values())
+    _check_bad(bad, len(paths), work.max_bad)
+    progress(len(paths) - len(pending), len(paths))
+    if not pending:
+        return index
+    done = len(paths) - len(pending)
+    for row in _prepared(pending, prep, store, work).iter_rows():
+        done, bad = done + row["files"], bad + row["bad"]
+        progress(done, len(paths))
+        _check_bad(bad, len(paths), work.max_bad)
+    return store.index(*kinds)
+
+
+def _prepared(pending: list[str], prep: Prep, store: Store, work: Work) -> ray.data.Dataset:
+    # An arbitrary but fixed order mixes the classes within the store's row groups.
+    pending = [pending[i] for i in np.random.default_rng(0).permutation(len(pending))]
+    size = max(1, min(work.files_per_task, -(-len(pending) // 8)))
+    pieces = [{"paths": pending[start : start + size]} for start in range(0, len(pending), size)]
+
+    def piece(row: dict[str, Any]) -> dict[str, int]:
+        rows = [r for path in row["paths"] for r in prepare_file(path, prep, work.limits)]
+        store.write(rows, "examples" if work.keep else "ledger")
+        return {"files": len(row["paths"]), "bad": sum(r.status == CORRUPT for r in rows)}
+
+    return ray.data.from_items(pieces, override_num_blocks=len(pieces)).map(piece, num_cpus=work.cpus)
+
+
+def _check_bad(bad: int, files: int, max_bad: float) -> None:
+    if bad > max_bad * files:
+        msg = (
+            f"{bad} of {files} files are corrupt, more than --max-bad {max_bad:g} allows. The ledger names "
+            "them with the reason; remove or repair them, or raise --max-bad."
+        )
+        raise TooManyBadFilesError(msg)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingStream:
+    """Everything that a task needs to make a unit of training Examples."""
+
+    plan: Plan
+    reader: Reader
+    modality: Modality
+    augment: Augment
+
+    def unit(self, number: int) -> dict[str, NDArray[Any]]:
+        """Read, shuffle and augment one unit: input columns and ``label`` float32, [N, ...]."""
+        epoch, members = self.plan.unit(number)
+        examples = self._read(members)
+        for i, member in enumerate(members):
+            rng = np.random.default_rng([self.plan.seed, epoch, int(member), 1])
+            examples[i] = self.modality.augment(examples[i], self.augment, rng)
+        labels = [self._label(member) for member in members]
+        return batch(examples, self.reader.names) | {"label": np.asarray(labels, np.float32)}
+
+    def _label(self, member: int) -> int:
+        chunk, position = self.plan.locate(member)
+        return chunk.labels[position]
+
+    def _read(self, members: NDArray[np.int64]) -> list[dict[str, NDArray[Any]]]:
+        found: dict[int, dict[str, NDArray[Any]]] = {}
+        wanted = np.unique(members)
+        for chunk in np.unique(self.plan.chunk_of[wanted]):
+            mine = wanted[self.plan.chunk_of[wanted] == chunk]
+            positions = [int(m - self.plan.starts[chunk]) for m in mine]
+            found.update(
+                zip(mine.tolist(), self.reader.read(self.plan.chunks[chunk], positions), strict=True)
+            )
+        return [dict(found[int(member)]) for member in members]
+
+
+def training(stream: TrainingStream, first_epoch: int, epochs: int, cpus: float) -> ray.data.Dataset:
+    """Return the stream of all batches of epochs ``first_epoch`` to ``epochs - 1``, in order."""
+    first, last = first_epoch * stream.plan.units, epochs * stream.plan.units
+    shared = ray.put(stream)
+
+    def unit(rows: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
+        return _fetched(shared).unit(first + int(rows["id"][0]))
+
+    numbers = ray.data.range(last - first, override_num_blocks=last - first)
+    return numbers.map_batches(unit, batch_size=None, num_cpus=cpus)
+
+
+def evaluation(chunks: Sequence[Chunk], reader: Reader, cpus: float) -> ray.data.Dataset:
+    """Return every Example once: input columns, ``label``, and ``file`` (row of the manifest)."""
+    shared = ray.put((list(chunks), reader))
+    size = max(1, -(-len(chunks) // 64))
+    tasks = -(-len(chunks) // size)
+
+    def piece(rows: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
+        all_chunks, source = _fetched(shared)
+        mine = all_chunks[int(rows["id"][0]) * size :][:size]
+        examples = [e for chunk in mine for e in source.read(chunk, range(len(chunk.rows)))]
+        return batch(examples, source.names) | {
+            "label": np.asarray([label for chunk in mine for label in chunk.labels], np.float32),
+            "file": np.asarray([file for chunk in mine for file in chunk.files], np.int64),
+        }
+
+    return ray.data.range(tasks, override_num_blocks=tasks).map_batches(piece, batch_size=None, num_cpus=cpus)
+
+
+@functools.lru_cache(maxsize=4)
+def _fetched(reference: Any) -> Any:
+    return ray.get(reference)

@@ -1,0 +1,354 @@
+"""The training loop on Ray Train: workers, shards, checkpoints, recovery.
+
+A checkpoint is a bundle with ``trainer.pt`` beside the weights. A run lives in one folder:
+``ray/`` (Ray's own state and the latest checkpoints), ``bundle/`` (the best epoch so far),
+``history.jsonl`` and ``tensorboard/``. On a cluster the folder has to be shared storage.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import ray.data
+import ray.train
+import ray.train.torch
+import torch
+import torch.utils.tensorboard
+from torch import nn
+
+from deepscan import bundle, config
+from deepscan.bundle import Bundle, Card
+from deepscan.cluster import Resources
+from deepscan.datasets import stream
+from deepscan.datasets.plan import Chunk
+from deepscan.datasets.reader import Reader
+from deepscan.errors import ConfigError, DeepscanError, TrainingError
+from deepscan.formats import eager
+from deepscan.modalities.catalog import load_builtin as load_modalities
+from deepscan.models import ModelSpec
+from deepscan.models.catalog import load_builtin, load_plugin
+from deepscan.objectives import classification
+from deepscan.recipe import Recipe
+from deepscan.training import loop, state
+
+logger = logging.getLogger(__name__)
+RAY_RUN = "ray"
+BEST = "bundle"
+IMAGENET = "imagenet"
+HISTORY = "history.jsonl"
+VALIDATION_BATCH = 32
+OnEpoch = Callable[[dict[str, float]], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Everything that a worker is told.
+
+    Attributes:
+        out: Folder of the run.
+        card: Card of the bundle to be; names the model, the Prep and the data.
+        recipe: Training settings.
+        counts: Number of real and of fake training files.
+        inputs: Columns that the model reads.
+        steps_per_epoch: Batches an epoch and worker.
+        resources: What the run takes of the cluster.
+        init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle to start from.
+        plugin: File that registers the model; None = built in.
+    """
+
+    out: pathlib.Path
+    card: Card
+    recipe: Recipe
+    counts: tuple[int, int]
+    inputs: tuple[str, ...]
+    steps_per_epoch: int
+    resources: Resources
+    init: str = ""
+    plugin: pathlib.Path | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Streams:
+    """What a run reads: the training stream, and the validation chunks with their reader."""
+
+    training: stream.TrainingStream
+    validation: list[Chunk]
+    reader: Reader
+
+
+class SplitData(ray.train.DataConfig):
+    """Gives each worker its shard: training in equal parts, validation without losing a row."""
+
+    def configure(
+        self, datasets: dict[str, ray.data.Dataset], world_size: int, *_: Any, **__: Any
+    ) -> list[dict[str, Any]]:
+        """Split both streams in a fixed order, so that the same seed gives every rank the same Examples."""
+        shards: list[dict[str, Any]] = [{} for _ in range(world_size)]
+        for name, dataset in datasets.items():
+            dataset = dataset.copy(dataset)
+            dataset.context.execution_options = self.default_ingest_options()
+            dataset.context.execution_options.preserve_order = True
+            for shard, part in zip(
+                shards, dataset.streaming_split(world_size, equal=name == "train"), strict=True
+            ):
+                shard[name] = part
+        return shards
+
+
+def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
+    """Train until the recipe says stop; return the bundle of the best epoch.
+
+    Args:
+        job: What to train.
+        streams: What to train on.
+        resume: Go on with the run in ``job.out``; without it the folder must hold no run.
+        on_epoch: Called in this process with the metrics of every epoch.
+
+    Raises:
+        ConfigError: There is a run in the folder and ``resume`` is not set, or the reverse.
+        TrainingError: The run diverged, or its workers failed more often than is tolerated.
+    """
+    check_folder(job.out, resume)
+    job.out.mkdir(parents=True, exist_ok=True)
+    with _watched(job.out / HISTORY, on_epoch):
+        try:
+            result = _trainer(job, streams).fit()
+        except ray.train.TrainingFailedError as error:
+            msg = f"Training failed; --resume goes on from the last finished epoch. Cause: {error}"
+            raise TrainingError(msg) from error
+    if isinstance(result.return_value, DeepscanError):
+        raise result.return_value
+    return Bundle.read(job.out / BEST)
+
+
+def check_folder(out: pathlib.Path, resume: bool) -> None:
+    """Refuse to mix two runs in one folder, and to resume what is not there.
+
+    Raises:
+        ConfigError: See above.
+    """
+    begun = (out / RAY_RUN).is_dir()
+    if begun and not resume:
+        msg = f"{out} holds a training run already. Add --resume to go on with it, or choose another --out."
+        raise ConfigError(msg)
+    if resume and not begun:
+        msg = f"{out} holds no training run to resume. Leave --resume out to begin one."
+        raise ConfigError(msg)
+
+
+def epochs_done(out: pathlib.Path) -> int:
+    """Return how many epochs the latest checkpoint of a run has behind it."""
+    try:
+        checkpoint = ray.train.Result.from_path(str(out.resolve() / RAY_RUN)).checkpoint
+    except RuntimeError:
+        return 0
+    return int(pathlib.Path(checkpoint.path).name.partition("-")[2]) if checkpoint else 0
+
+
+def _trainer(job: Job, streams: Streams) -> ray.train.torch.TorchTrainer:
+    cpus = min(1.0, job.resources.data_cpus)
+
+    def training() -> ray.data.Dataset:
+        return stream.training(streams.training, epochs_done(job.out), job.recipe.epochs, cpus)
+
+    def validation() -> ray.data.Dataset:
+        return stream.evaluation(streams.validation, streams.reader, cpus)
+
+    return ray.train.torch.TorchTrainer(
+        _worker,
+        train_loop_config={"job": job},
+        # Ray calls these anew whenever workers start, so a restart streams from its epoch on.
+        datasets={"train": training, "validation": validation},
+        dataset_config=SplitData(),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=job.resources.workers,
+            use_gpu=job.resources.worker_gpus > 0,
+            resources_per_worker=job.resources.per_worker,
+        ),
+        run_config=ray.train.RunConfig(
+            name=RAY_RUN,
+            storage_path=str(job.out.resolve()),
+            failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=3),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+
+
+def _worker(settings: dict[str, Job]) -> DeepscanError | None:
+    """Train on one rank. An error that a retry cannot mend is returned, so that Ray does not retry it."""
+    job = settings["job"]
+    try:
+        _train(job)
+    except DeepscanError as error:
+        return error
+    return None
+
+
+def _train(job: Job) -> None:
+    torch.set_num_threads(job.resources.threads)
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device()
+    checkpoint = ray.train.get_checkpoint()
+    progress, states = state.load(pathlib.Path(checkpoint.path)) if checkpoint else (None, None)
+    task = _task(job, device, context.get_world_rank(), context.get_world_size())
+    trainer = loop.Trainer(task, states, progress)
+    shards = {name: ray.train.get_dataset_shard(name) for name in ("train", "validation")}
+    batches = shards["train"].iter_torch_batches(
+        batch_size=job.recipe.batch_size, prefetch_batches=2, drop_last=True, device=device
+    )
+    with Journal.opened(job, trainer.progress.epoch, task.rank) as journal:
+        trainer.run(
+            iter(batches),
+            lambda: shards["validation"].iter_torch_batches(batch_size=VALIDATION_BATCH, device=device),
+            journal.report,
+        )
+
+
+def _task(job: Job, device: torch.device, rank: int, world: int) -> loop.Task:
+    if job.plugin:
+        load_plugin(job.plugin)
+    spec = load_builtin().get(job.card.model)
+    torch.manual_seed(job.recipe.seed)
+    module = initial_module(spec, job)
+    module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return loop.Task(
+        module=module,
+        trunk=spec.trunk(module) if spec.trunk and job.init else None,
+        objective=classification(job.inputs, job.recipe.loss, job.counts),
+        inputs=job.inputs,
+        aggregate=load_modalities().get(spec.modality).aggregate,
+        recipe=job.recipe,
+        steps_per_epoch=job.steps_per_epoch,
+        device=device,
+        rank=rank,
+        world=world,
+    )
+
+
+def initial_module(spec: ModelSpec, job: Job) -> nn.Module:
+    """Build the model with the weights that training starts from.
+
+    Raises:
+        AssetError: ImageNet weights cannot be fetched.
+        BundleError: The bundle to start from cannot be used or is of another architecture.
+        ConfigError: The model has no ImageNet weights.
+    """
+    module: nn.Module = spec.build(config.from_dict(spec.config, job.card.model_config))
+    if job.init == IMAGENET:
+        if spec.imagenet is None:
+            msg = f"Model {spec.name!r} has no ImageNet weights; leave --weights out, or give a bundle."
+            raise ConfigError(msg)
+        spec.imagenet(module)
+    elif job.init:
+        eager.fill(module, Bundle.read(pathlib.Path(job.init)).path)
+    return module
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Journal:
+    """Writes down what every epoch came to: checkpoint, best bundle, history, TensorBoard."""
+
+    job: Job
+    rank: int
+    board: torch.utils.tensorboard.SummaryWriter | None
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, job: Job, epochs: int, rank: int) -> Iterator[Self]:
+        """Open the journal of a run that has ``epochs`` behind it; only rank 0 writes."""
+        if rank != 0:
+            yield cls(job, rank, None)
+            return
+        _forget_after(job.out / HISTORY, epochs)
+        with torch.utils.tensorboard.SummaryWriter(job.out / "tensorboard", purge_step=epochs + 1) as board:
+            yield cls(job, rank, board)
+
+    def report(self, trainer: loop.Trainer, report: loop.Report) -> None:
+        """Report an epoch to Ray Train, with a checkpoint from rank 0."""
+        epoch = trainer.progress.epoch
+        if self.board is None:
+            ray.train.report(report.metrics, checkpoint_dir_name=_checkpoint_name(epoch))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            directory = pathlib.Path(folder)
+            card = dataclasses.replace(self.job.card, metrics={"validation": report.metrics})
+            bundle.write(directory, card, trainer.kept)
+            if report.is_best:
+                _put(directory, self.job.out / BEST)
+            state.save(directory, trainer.progress, **trainer.state_dict())
+            self._log(report.metrics, self.board)
+            ray.train.report(
+                report.metrics,
+                checkpoint=ray.train.Checkpoint.from_directory(directory),
+                checkpoint_dir_name=_checkpoint_name(epoch),
+            )
+
+    def _log(self, metrics: dict[str, float], board: torch.utils.tensorboard.SummaryWriter) -> None:
+        with (self.job.out / HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+        for name, value in metrics.items():
+            board.add_scalar(name, value, int(metrics["epoch"]))
+        board.flush()
+
+
+def read_history(path: pathlib.Path) -> list[dict[str, float]]:
+    """Return the metrics of a run's epochs; a line that is being written is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _forget_after(path: pathlib.Path, epochs: int) -> None:
+    """Drop the epochs that will be run again."""
+    kept = [metrics for metrics in read_history(path) if metrics["epoch"] <= epochs]
+    path.write_text("".join(json.dumps(metrics) + "\n" for metrics in kept), encoding="utf-8")
+
+
+def _checkpoint_name(epoch: int) -> str:
+    return f"epoch-{epoch:05d}"
+
+
+def _put(directory: pathlib.Path, target: pathlib.Path) -> None:
+    """Replace the bundle at ``target``; a reader finds the old one, the new one or, briefly, none."""
+    draft, old = (target.with_name(f"{target.name}.{suffix}") for suffix in ("new", "old"))
+    for leftover in (draft, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(directory, draft)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(draft, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _watched(path: pathlib.Path, on_epoch: OnEpoch) -> Iterator[None]:
+    """Call ``on_epoch`` for every new line of the history while the block runs, and once more after it."""
+    done = threading.Event()
+    told = float(epochs_done(path.parent))
+
+    def watch() -> None:
+        nonlocal told
+        ended = False
+        while not ended:
+            ended = done.wait(0.3)
+            for metrics in read_history(path):
+                if metrics["epoch"] > told:
+                    told = metrics["epoch"]
+                    on_epoch(metrics)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
