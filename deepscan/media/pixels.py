@@ -36,16 +36,18 @@ def decode_picture(data: bytes, name: str = "picture") -> Picture:
         name: File name, for messages only.
 
     Returns:
-        uint8 [H, W, 3], C-contiguous.
+        uint8 [H, W, 3], C-contiguous, read-only.
 
     Raises:
         MediaError: The content is empty, unsupported, truncated or damaged.
     """
     with opened(data, name) as picture:
         picture.load()
-        rgb = np.array(_to_rgb(picture))
+        rgb = np.asarray(_to_rgb(picture))
         turn = orientation(data, picture)
-    return np.ascontiguousarray(upright(rgb, turn))
+    result = np.ascontiguousarray(upright(rgb, turn))
+    result.setflags(write=False)
+    return result
 
 
 def upright(picture: Picture, orientation: int) -> Picture:
@@ -135,7 +137,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I;16"):
         picture = _high_byte(picture)
     if not picture.has_transparency_data:
-        return picture.convert("RGB")
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
     rgba = picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 

@@ -32,7 +32,7 @@ MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBX", "RGBA", "RGBa
 """Pillow's names of the pixel layouts that have an agreed black and white, so that they become RGB."""
 
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError,
-           AttributeError, AssertionError, MemoryError, struct.error, zlib.error)
+           MemoryError, struct.error, zlib.error, UserWarning)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
@@ -181,8 +181,8 @@ def opened(data: bytes, name: str) -> Iterator[ImageFile]:
         msg = f"{name!r} declares more pixels than can be decoded safely ({error}); shrink it."
         raise MediaTooLargeError(msg) from error
     except _BROKEN as error:
-        msg = (f"{name!r} begins like {container.name} but is truncated or damaged ({error}); "
-               "get a complete copy of it.")
+        msg = (f"{name!r} begins like {container.name} but does not decode ({error}): it is truncated, "
+               "damaged or of a rare kind. Get a complete copy or convert it.")
         raise CorruptMediaError(msg) from error
 
 

@@ -70,6 +70,4 @@ class Media:
         Raises:
             CorruptMediaError: The pixels are truncated or do not decode.
         """
-        picture = decode_picture(self.data, self.facts.name)
-        picture.setflags(write=False)
-        return picture
+        return decode_picture(self.data, self.facts.name)
