@@ -38,7 +38,7 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     Raises:
         ConfigError: A key is unknown, a value has the wrong type, or a required field is absent.
     """
-    types = _field_types(cls)
+    types: dict[str, Any] = _field_types(cls)  # type: ignore[arg-type]
     kwargs = {}
     for key, value in values.items():
         if key not in types:

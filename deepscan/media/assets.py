@@ -53,36 +53,43 @@ class Asset:
 
 ASSETS: Registry[Asset] = Registry("asset")
 
-YUNET = ASSETS.register("yunet", Asset(
-    name="yunet",
-    file="yunet_n_640_640.onnx",
-    url="https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/"
+YUNET = ASSETS.register(
+    "yunet",
+    Asset(
+        name="yunet",
+        file="yunet_n_640_640.onnx",
+        url="https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/"
         "0047ac24afb1a50a0c6105001c89d1b5b805dbf1/onnx/yunet_n_640_640.onnx",
-    licence="Apache-2.0",
-    sha256="25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
-    bytes=317466,
-    summary="YuNet, a small face detector: boxes and five landmarks.",
-))
+        licence="Apache-2.0",
+        sha256="25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
+        bytes=317466,
+        summary="YuNet, a small face detector: boxes and five landmarks.",
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Places:
-    """Where assets are looked for, in this order.
+    """Where things live on this machine; assets are looked for in the mirror first.
 
     Attributes:
-        mirror: Folder that somebody filled by hand; None = there is none.
-        cache: Folder that ``fetch`` fills.
+        mirror: Folder that somebody filled by hand with assets; None = there is none.
+        cache: Folder that ``fetch`` fills with assets.
+        prepared: Folder of the prepared stores.
     """
 
     mirror: pathlib.Path | None
     cache: pathlib.Path
+    prepared: pathlib.Path
 
 
 def places() -> Places:
     """Read where things live from the environment: ``DEEPSCAN_ASSETS`` and ``DEEPSCAN_HOME``."""
     mirror = os.environ.get("DEEPSCAN_ASSETS")
-    home = os.environ.get("DEEPSCAN_HOME") or platformdirs.user_cache_dir("deepscan")
-    return Places(mirror=pathlib.Path(mirror) if mirror else None, cache=pathlib.Path(home) / "assets")
+    home = pathlib.Path(os.environ.get("DEEPSCAN_HOME") or platformdirs.user_cache_dir("deepscan"))
+    return Places(
+        mirror=pathlib.Path(mirror) if mirror else None, cache=home / "assets", prepared=home / "prepared"
+    )
 
 
 def locate(name: str) -> pathlib.Path | None:
@@ -112,8 +119,9 @@ def require(name: str) -> pathlib.Path:
     path = locate(name)
     if path is None:
         asset = ASSETS.get(name)
-        msg = (f"The asset {name!r} is not on this machine. Run `deepscan assets fetch {name}`. "
-               f"{_advice(asset)}")
+        msg = (
+            f"The asset {name!r} is not on this machine. Run `deepscan assets fetch {name}`. {_advice(asset)}"
+        )
         raise AssetError(msg)
     return path
 
@@ -196,9 +204,11 @@ def _check(asset: Asset, path: pathlib.Path, origin: str) -> None:
     size_bytes, digest = path.stat().st_size, _digest_of(path)
     if (size_bytes, digest) != (asset.bytes, asset.sha256):
         local = f"Remove it, then run `deepscan assets fetch {asset.name}`."
-        msg = (f"{origin} is not the asset {asset.name!r}: it has {size_bytes} bytes and sha256 {digest}, "
-               f"expected are {asset.bytes} and {asset.sha256}. "
-               f"{_advice(asset) if origin == asset.url else local}")
+        msg = (
+            f"{origin} is not the asset {asset.name!r}: it has {size_bytes} bytes and sha256 {digest}, "
+            f"expected are {asset.bytes} and {asset.sha256}. "
+            f"{_advice(asset) if origin == asset.url else local}"
+        )
         raise AssetError(msg)
 
 
@@ -215,5 +225,7 @@ def _digest(path: pathlib.Path, mtime_ns: int, size_bytes: int) -> str:
 
 
 def _advice(asset: Asset) -> str:
-    return (f"Without internet, put {asset.file} (from {asset.url}) into a folder and set DEEPSCAN_ASSETS "
-            "to that folder.")
+    return (
+        f"Without internet, put {asset.file} (from {asset.url}) into a folder and set DEEPSCAN_ASSETS "
+        "to that folder."
+    )

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import math
 import pathlib
+import pickle
 from collections.abc import Iterable
 from typing import Any
 
@@ -132,7 +133,7 @@ def load(directory: pathlib.Path) -> tuple[Progress, dict[str, Any]]:
     """
     try:
         states = torch.load(directory / TRAINER, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         msg = f"{directory} cannot be resumed from: {TRAINER} cannot be read ({error})."
         raise BundleError(msg) from error
     return Progress(**states.pop("progress")), states

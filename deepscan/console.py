@@ -1,0 +1,114 @@
+"""What the command line draws: progress, tables and errors."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from deepscan.metrics import Figure
+from deepscan.verdict import Verdict
+
+FIGURES = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "eer": "equal error rate",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "brier": "Brier",
+    "ece": "ECE",
+    "tpr_at_fpr_1": "TPR at 1 % FPR",
+    "tpr_at_fpr_5": "TPR at 5 % FPR",
+}
+COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
+
+
+class ConsoleWatch:
+    """Draws a progress bar for every stage and prints a line for every epoch."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on ``console``."""
+        self.console = console
+        self.progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), BarColumn(),
+            MofNCompleteColumn(), TimeElapsedColumn(), console=console,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> "ConsoleWatch":
+        """Begin to draw."""
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Finish the last stage and stop drawing."""
+        self._finish()
+        self.progress.stop()
+
+    def stage(self, title: str) -> None:
+        """Finish the stage before and begin a bar for the next."""
+        self._finish()
+        self._task = self.progress.add_task(title, total=None)
+
+    def advance(self, done: int, total: int) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self.progress.update(self._task, completed=done, total=total)
+
+    def epoch(self, metrics: dict[str, float]) -> None:
+        """Print the epoch's figures on one line."""
+        self.progress.console.print(
+            f"  epoch {metrics['epoch']:3.0f}  train loss {metrics['train_loss']:.4f}  "
+            f"val loss {metrics['val_loss']:.4f}  [bold]val AUC {metrics['val_auc']:.4f}[/bold]  "
+            f"lr {metrics['lr']:.2e}  {metrics['examples_per_s']:.0f}/s  "
+            f"waited for data {metrics['waiting_share']:.0%}",
+            highlight=False,
+        )
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            task = self.progress.tasks[self._task]
+            total = task.total or 1
+            self.progress.update(self._task, completed=total, total=total)
+
+
+def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table of texts."""
+    table = Table(*columns, title=title, title_justify="left", header_style="bold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    return table
+
+
+def figures_table(title: str, figures: Mapping[str, Figure]) -> Table:
+    """Return the figures with their 95 % intervals."""
+    rows = [(FIGURES.get(name, name), _number(f.value), _interval(f)) for name, f in figures.items()]
+    return grid(title, ("figure", "value", "95 % interval"), rows)
+
+
+def verdict_table(verdicts: Iterable[Verdict]) -> Table:
+    """Return one row a verdict."""
+    table = Table("file", "verdict", "P(fake)", "interval", "parts", "why", header_style="bold")
+    for v in verdicts:
+        interval = f"{v.uncertainty.low:.2f}-{v.uncertainty.high:.2f}" if v.uncertainty else ""
+        parts = ", ".join(str(len(score.parts)) for score in v.scores)
+        why = "; ".join(a.message for a in v.abstentions)
+        label = f"[{COLORS[v.label]}]{v.label}[/]"
+        table.add_row(v.media.name, label, _number(v.probability), interval, parts, why)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(figure: Figure) -> str:
+    return "-" if figure.low is None or figure.high is None else f"{figure.low:.3f} to {figure.high:.3f}"

@@ -1,0 +1,117 @@
+"""A data set that is ready to be read: scanned, split, prepared and accounted for."""
+
+import dataclasses
+import pathlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepscan.datasets import layout, split, stream
+from deepscan.datasets.plan import Chunk
+from deepscan.datasets.reader import Reader, chunks, ledger
+from deepscan.datasets.store import Store
+from deepscan.media.source import Limits
+from deepscan.modalities import Prep
+from deepscan.watch import Watch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where a data set comes from and how it is divided and prepared.
+
+    Attributes:
+        path: A folder of files, or a manifest.
+        where: Conditions on columns of the manifest, e.g. ``generator=StyleGAN*``.
+        source_pattern: Regular expression that finds the source in a file name.
+        fractions: Shares of train, val and test where the data give no split.
+        seed: Seed of that division.
+        allow_leaks: Accept given splits that share sources.
+        store: Root folder of the prepared stores.
+        keep: Keep prepared Examples in the store, so that later epochs and runs skip decoding.
+        limits: Limits on each file.
+        max_bad: Largest share of corrupt files, in [0, 1].
+    """
+
+    path: pathlib.Path
+    where: tuple[str, ...] = ()
+    source_pattern: str | None = None
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    seed: int = 0
+    allow_leaks: bool = False
+    store: pathlib.Path
+    keep: bool = True
+    limits: Limits = Limits()
+    max_bad: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DataSet:
+    """A manifest whose files are accounted for, and the way to read its Examples.
+
+    Attributes:
+        ledger: The manifest with ``status``, ``reason`` and ``examples`` of every file.
+        index: Where the Examples lie.
+        reader: Reads them.
+        digest: Digest of the manifest.
+    """
+
+    ledger: pa.Table
+    index: pa.Table
+    reader: Reader
+    digest: str
+
+    def chunks(self, name: str) -> list[Chunk]:
+        """Return the usable Examples of a split."""
+        return chunks(self.ledger, name, self.index)
+
+    def counts(self, name: str) -> tuple[int, int]:
+        """Return how many usable real and fake files a split has."""
+        labels = {
+            file: label
+            for chunk in self.chunks(name)
+            for file, label in zip(chunk.files, chunk.labels, strict=True)
+        }
+        fakes = sum(labels.values())
+        return len(labels) - fakes, fakes
+
+
+def account(table: pa.Table) -> dict[str, int]:
+    """Return how many files of a ledger there are of each status, most frequent first."""
+    counted = table.group_by("status").aggregate([("status", "count")]).to_pylist()
+    counted.sort(key=lambda row: (-row["status_count"], row["status"]))
+    return {row["status"]: row["status_count"] for row in counted}
+
+
+def open_dataset(
+    origin: Origin, prep: Prep, ledger_path: pathlib.Path, cpus: float, watch: Watch
+) -> DataSet:
+    """Scan, divide and prepare a data set; what an earlier run prepared is not done again.
+
+    Args:
+        origin: Where it comes from.
+        prep: How its files are prepared.
+        ledger_path: Parquet file that accounts for every file, written even when preparing fails.
+        cpus: Logical CPUs of a preparing task.
+        watch: Follows the work.
+
+    Raises:
+        DataError: The data cannot be used, or too many files are corrupt.
+    """
+    watch.stage("Scanning and splitting the data")
+    manifest = layout.scan(origin.path, where=origin.where, source_pattern=origin.source_pattern)
+    manifest = split.assign(manifest, origin.fractions, origin.seed, allow_leaks=origin.allow_leaks)
+    store = Store(origin.store, prep)
+    watch.stage("Preparing Examples")
+    work = stream.Work(keep=origin.keep, limits=origin.limits, max_bad=origin.max_bad, cpus=cpus)
+    try:
+        index = stream.prepare(manifest.column("path").to_pylist(), prep, store, work, watch.advance)
+    finally:
+        accounted = ledger(manifest, store.index("examples", "ledger"))
+        ledger_path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(accounted, ledger_path)
+    return DataSet(
+        ledger=accounted,
+        index=index,
+        reader=Reader(store, prep, origin.limits, prep.inputs),
+        digest=layout.digest(manifest),
+    )

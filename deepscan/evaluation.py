@@ -1,0 +1,164 @@
+"""Judging whole data sets on Ray Data, calibrating a bundle and measuring how good it is.
+
+Calibration and the operating point come from the validation split only, the figures from the
+test split only. Files that gave no Example are counted beside the figures, never imputed.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+import torch
+from numpy.typing import NDArray
+
+from deepscan.bundle import Bundle
+from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
+from deepscan.datasets import stream
+from deepscan.datasets.dataset import DataSet
+from deepscan.detector import Detector, pick_device
+from deepscan.errors import DataError
+from deepscan.metrics import Evaluation, Predictions, evaluate
+from deepscan.modalities.catalog import load_builtin as load_modalities
+from deepscan.models.catalog import load_plugin
+
+STANDARD_COLUMNS = ("path", "label", "split", "source", "generator", "status", "reason", "examples")
+MAX_GROUP_VALUES = 20
+BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Judging:
+    """How files are judged.
+
+    Attributes:
+        device: Device of the model.
+        cpus: Logical CPUs of each of the model's actors, and of each task that feeds them.
+        actors: Most actors that hold the model at once.
+        plugin: File that registers the model; None = built in.
+        replicates: Bootstrap replicates behind each interval.
+        seed: Seed of the bootstrap.
+    """
+
+    device: str = "auto"
+    cpus: float = 0.5
+    actors: int = 1
+    plugin: pathlib.Path | None = None
+    replicates: int = 1000
+    seed: int = 0
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of each actor: one where the device is a GPU."""
+        return int(pick_device(self.device).startswith("cuda"))
+
+
+class _Judge:
+    """A detector in an actor of its own."""
+
+    def __init__(self, bundle: str, judging: Judging) -> None:
+        """Load the detector and take all the cores that nobody else is using."""
+        torch.set_num_threads(os.cpu_count() or 1)
+        if judging.plugin:
+            load_plugin(judging.plugin)
+        self.detector = Detector.load(pathlib.Path(bundle), judging.device)
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return the manifest row and the logit of every Example."""
+        inputs = {name: np.array(batch[name]) for name in self.detector.prep.inputs}
+        return {"file": batch["file"], "logit": self.detector.runner(inputs)}
+
+
+def file_logits(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> dict[int, float]:
+    """Return the aggregated logit of every usable file of a split, by its row of the manifest."""
+    usable = data.chunks(split)
+    if not usable:
+        return {}
+    judged = stream.evaluation(usable, data.reader, judging.cpus).map_batches(
+        _Judge,
+        fn_constructor_args=(str(bundle.path), judging),
+        batch_size=BATCH,
+        num_cpus=judging.cpus,
+        num_gpus=judging.gpus,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=judging.actors),
+    )
+    parts: dict[int, list[float]] = {}
+    for batch in judged.iter_batches(batch_format="numpy"):
+        for file, logit in zip(batch["file"].tolist(), batch["logit"].tolist(), strict=True):
+            parts.setdefault(file, []).append(logit)
+    aggregate = load_modalities().get(bundle.card.modality).aggregate
+    return {file: aggregate(np.asarray(parts[file], np.float32)) for file in sorted(parts)}
+
+
+def calibrate(bundle: Bundle, data: DataSet, kind: Kind, judging: Judging) -> Bundle:
+    """Fit calibration, operating point and reliability on the validation split, into the bundle.
+
+    Raises:
+        DataError: The split does not hold both classes.
+    """
+    logit, label = _aligned(data, file_logits(bundle, data, "val", judging))
+    calibration = fit(kind, logit, label)
+    probability = calibration.apply(logit)
+    return bundle.amend(
+        calibration=calibration,
+        operating=fit_operating_point(probability, label),
+        reliability=fit_reliability(probability, label),
+    )
+
+
+def predictions(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> pa.Table:
+    """Judge a split; return its rows of the ledger with ``logit`` and ``probability`` (null = abstained)."""
+    logits = file_logits(bundle, data, split, judging)
+    rows = [i for i, name in enumerate(data.ledger.column("split").to_pylist()) if name == split]
+    values = np.asarray([logits.get(row, np.nan) for row in rows])
+    probability = bundle.card.calibration.apply(values)
+    return (
+        data.ledger.take(rows)
+        .append_column("logit", pa.array(values, pa.float64(), from_pandas=True))
+        .append_column("probability", pa.array(probability, pa.float64(), from_pandas=True))
+    )
+
+
+def measure(bundle: Bundle, judged: pa.Table, judging: Judging) -> Evaluation:
+    """Return the figures of judged files at the bundle's operating point.
+
+    Raises:
+        DataError: No file was judged.
+    """
+    scored = judged.filter(pc.is_valid(judged.column("logit")))
+    if not len(scored):
+        msg = f"None of the {len(judged)} files of the split could be judged; the ledger says why."
+        raise DataError(msg)
+    rng = np.random.default_rng(judging.seed)
+    return evaluate(_as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
+
+
+def _aligned(data: DataSet, logits: Mapping[int, float]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    labels = data.ledger.column("label").to_numpy()
+    return np.asarray(list(logits.values()), np.float64), labels[list(logits)].astype(np.int64)
+
+
+def _as_predictions(scored: pa.Table) -> Predictions:
+    return Predictions(
+        label=scored.column("label").to_numpy().astype(np.int64),
+        logit=scored.column("logit").to_numpy(),
+        probability=scored.column("probability").to_numpy(),
+        source=_strings(scored, "source"),
+        generator=_strings(scored, "generator"),
+        groups={name: _strings(scored, name) for name in _group_columns(scored)},
+    )
+
+
+def _strings(table: pa.Table, name: str) -> NDArray[Any]:
+    return np.asarray([str(value) for value in table.column(name).to_pylist()])
+
+
+def _group_columns(table: pa.Table) -> list[str]:
+    """Name the user's columns that divide the files into a few groups."""
+    names = [n for n in table.column_names if n not in {*STANDARD_COLUMNS, "logit", "probability"}]
+    return [name for name in names if 1 < len(pc.unique(table.column(name))) <= MAX_GROUP_VALUES]

@@ -1,0 +1,231 @@
+"""A whole training run: data in, calibrated and measured bundle out."""
+
+import dataclasses
+import json
+import pathlib
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+
+from deepscan import config
+from deepscan.bundle import Bundle, Card
+from deepscan.calibration import Kind
+from deepscan.cluster import available, connected, plan_resources
+from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
+from deepscan.datasets.plan import Plan, Shape
+from deepscan.datasets.stream import TrainingStream
+from deepscan.errors import ConfigError
+from deepscan.evaluation import Judging, calibrate, measure, predictions
+from deepscan.metrics import Evaluation
+from deepscan.modalities import Prep
+from deepscan.modalities.catalog import load_builtin as load_modalities
+from deepscan.models import ModelSpec
+from deepscan.models.catalog import load_builtin, load_plugin
+from deepscan.recipe import Recipe
+from deepscan.training.fit import HISTORY, Job, Streams, check_folder, fit, read_history
+from deepscan.watch import Watch
+
+SETTINGS = "settings.json"
+LEDGER = "ledger.parquet"
+SOFTWARE = ("deepscan", "torch", "torchvision", "ray", "numpy", "opencv-python-headless", "pillow")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What is to be trained.
+
+    Attributes:
+        model: Name of the model.
+        origin: The data.
+        out: Folder of the run.
+        overrides: Dotted settings: ``recipe.lr=...``, ``model.dropout=...``, ``prep.size_px=...``.
+        workers: Training processes.
+        init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle.
+        plugin: File that registers the model; None = built in.
+        calibration: Kind of calibration.
+        resume: Go on with the run in ``out``.
+        name: Name of the detector; empty = the model's.
+        address: Address of a Ray cluster; None = ``RAY_ADDRESS``, or a private one.
+    """
+
+    model: str
+    origin: Origin
+    out: pathlib.Path
+    overrides: tuple[str, ...] = ()
+    workers: int = 1
+    init: str = ""
+    plugin: pathlib.Path | None = None
+    calibration: Kind = "temperature"
+    resume: bool = False
+    name: str = ""
+    address: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        bundle: The best epoch, calibrated, with its figures.
+        evaluation: Figures on the test split.
+        judged: The ledger of the test split with logits and probabilities.
+        history: Metrics of every epoch.
+        account: Number of files by status.
+    """
+
+    bundle: Bundle
+    evaluation: Evaluation
+    judged: pa.Table
+    history: list[dict[str, float]]
+    account: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The settings of a run after overrides."""
+
+    spec: ModelSpec
+    recipe: Recipe
+    model: Any
+    prep: Any
+
+
+def settle(spec: ModelSpec, overrides: tuple[str, ...]) -> Settings:
+    """Apply dotted overrides to a model's defaults; choices left to the machine are made here.
+
+    Raises:
+        ConfigError: An override names nothing, or has a wrong value.
+    """
+    parts = {"recipe": spec.recipe, "model": spec.config(), "prep": spec.prep}
+    chosen: dict[str, list[str]] = {name: [] for name in parts}
+    for text in overrides:
+        name, _, rest = text.partition(".")
+        if name not in chosen or "=" not in rest:
+            msg = f"{text!r} is no setting; write one of {', '.join(parts)}, a dot, and key=value."
+            raise ConfigError(msg)
+        chosen[name].append(rest)
+    settled = {name: config.override(part, chosen[name]) for name, part in parts.items()}
+    return Settings(
+        spec=spec, recipe=settled["recipe"], model=settled["model"], prep=settled["prep"].resolved()
+    )
+
+
+def train(order: Order, watch: Watch) -> Outcome:
+    """Run an order to its end.
+
+    Raises:
+        ConfigError: The order contradicts itself, or the run that it resumes.
+        DataError: The data cannot be used.
+        ResourceError: The cluster is too small.
+        TrainingError: Training failed.
+    """
+    if order.plugin:
+        load_plugin(order.plugin)
+    settings = settle(load_builtin().get(order.model), order.overrides)
+    check_folder(order.out, order.resume)
+    with connected(order.address):
+        resources = plan_resources(order.workers, *available())
+        data = open_dataset(
+            order.origin, settings.prep, order.out / LEDGER, min(1.0, resources.data_cpus), watch
+        )
+        _keep_or_compare(order, settings, data)
+        streams = _streams(settings, data, order)
+        job = Job(
+            out=order.out,
+            card=_card(order, settings, data),
+            recipe=settings.recipe,
+            counts=data.counts("train"),
+            inputs=settings.prep.inputs,
+            steps_per_epoch=streams.training.plan.steps,
+            resources=resources,
+            init=order.init,
+            plugin=order.plugin,
+        )
+        watch.stage(f"Training {order.model} on {order.workers} worker(s)")
+        bundle = fit(job, streams, order.resume, watch.epoch)
+        return _finish(order, bundle, data, watch)
+
+
+def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
+    judging = Judging(plugin=order.plugin)
+    watch.stage("Calibrating on the validation split")
+    bundle = calibrate(bundle, data, order.calibration, judging)
+    watch.stage("Measuring on the test split")
+    judged = predictions(bundle, data, "test", judging)
+    evaluation = measure(bundle, judged, judging)
+    figures = {
+        "test": {
+            "counts": config.to_dict(evaluation.overall.counts),
+            "figures": {n: config.to_dict(f) for n, f in evaluation.overall.figures.items()},
+        }
+    }
+    bundle = bundle.amend(metrics=bundle.card.metrics | figures)
+    return Outcome(
+        bundle=bundle,
+        evaluation=evaluation,
+        judged=judged,
+        history=read_history(order.out / HISTORY),
+        account=account(data.ledger),
+    )
+
+
+def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
+    reader, recipe = data.reader, settings.recipe
+    shape = Shape(world=order.workers, batch_size=recipe.batch_size, example_bytes=reader.example_bytes)
+    training = TrainingStream(
+        plan=Plan(data.chunks("train"), shape, recipe.seed),
+        reader=reader,
+        modality=load_modalities().get(settings.spec.modality),
+        augment=recipe.augment,
+    )
+    return Streams(training=training, validation=data.chunks("val"), reader=reader)
+
+
+def _card(order: Order, settings: Settings, data: DataSet) -> Card:
+    prep: Prep = settings.prep
+    splits = data.ledger.column("split").to_pylist()
+    return Card(
+        name=order.name or order.model,
+        model=order.model,
+        model_config=config.to_dict(settings.model),
+        modality=settings.spec.modality,
+        prep=config.to_dict(prep),
+        prep_digest=prep.digest,
+        files={},
+        recipe=config.to_dict(settings.recipe),
+        data={
+            "digest": data.digest,
+            "files": {name: splits.count(name) for name in ("train", "val", "test")},
+            "status": account(data.ledger),
+        },
+        parent="" if order.init in {"", "imagenet"} else Bundle.read(pathlib.Path(order.init)).card.id,
+        software={name: metadata.version(name) for name in SOFTWARE},
+        plugin=order.plugin.name if order.plugin else "",
+    )
+
+
+def _keep_or_compare(order: Order, settings: Settings, data: DataSet) -> None:
+    """Write down what the run depends on; a resumed run must depend on the same."""
+    facts = {
+        "model": order.model,
+        "model_config": config.to_dict(settings.model),
+        "recipe": config.to_dict(settings.recipe),
+        "prep": settings.prep.digest,
+        "data": data.digest,
+        "init": order.init,
+        "workers": order.workers,
+    }
+    path = order.out / SETTINGS
+    if order.resume:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(name for name in facts if facts[name] != before.get(name))
+        if changed:
+            msg = (
+                f"The run in {order.out} was begun with other settings ({', '.join(changed)} differ). Resume "
+                "it with those in settings.json, or begin a new run in another --out."
+            )
+            raise ConfigError(msg)
+        return
+    order.out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
