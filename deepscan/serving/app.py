@@ -10,7 +10,7 @@ import pathlib
 import threading
 import time
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import httpx
 import ray
@@ -20,16 +20,16 @@ from ray.serve import Application, Deployment
 from ray.serve.config import RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
 
-from deepscan.bundle import Bundle
 from deepscan.errors import DeepscanError, ResourceError, ServiceError
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Limits, Media
-from deepscan.models.catalog import load_plugin
 from deepscan.serving.api import ModelFacts, build_api
 from deepscan.serving.config import ServeArgs, Stage
 from deepscan.serving.ensemble import Ensemble, Group, ask
-from deepscan.serving.replica import Prepare, Replica
 from deepscan.verdict import Verdict
+
+if TYPE_CHECKING:
+    from deepscan.bundle import Bundle
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,10 @@ def build(args: ServeArgs) -> Application:
     Raises:
         BundleError: A bundle cannot be used.
     """
+    # Here and not above, because a process of Ingress has no use for torch.
+    from deepscan.bundle import Bundle
+    from deepscan.models.catalog import load_plugin
+
     for plugin in args.plugins:
         load_plugin(pathlib.Path(plugin))
     # Sorted as pipeline.plan sorts, so that votes are fused in the same order.
@@ -119,9 +123,7 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: 
         ServiceError: The service did not become ready in time.
     """
     if not ray.is_initialized():
-        msg = (
-            "Serving needs a Ray cluster and none is connected; call it inside deepscan.cluster.connected()."
-        )
+        msg = "Serving needs a Ray cluster and none is connected; use deepscan.cluster.connected()."
         raise ResourceError(msg)
     application = build(args)
     ray_serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
@@ -138,8 +140,10 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: 
     return url
 
 
-def _group(bundles: list[Bundle], args: ServeArgs) -> Group:
+def _group(bundles: "list[Bundle]", args: ServeArgs) -> Group:
     """Bind the two stages of the bundles that share a Prep; Serve puts handles in their places."""
+    from deepscan.serving.replica import Prepare, Replica
+
     card = bundles[0].card
     suffix = f"{card.modality}-{card.prep_digest[:8]}"
     paths = [str(bundle.path) for bundle in bundles]
@@ -149,7 +153,7 @@ def _group(bundles: list[Bundle], args: ServeArgs) -> Group:
     replica = _deployment(Replica, args.replica, name=f"Replica-{suffix}", user_config=batching)
     return Group(
         modality=card.modality,
-        prepare=cast(Any, prepare.bind(paths[0])),
+        prepare=cast(Any, prepare.bind(bundles[0].prep())),
         replica=cast(Any, replica.bind(paths, plugins, args.device, args.replica.cpus)),
     )
 
@@ -159,7 +163,7 @@ def _deployment(stage_class: type[Any], stage: Stage, **options: Any) -> Deploym
     return deployment.options(request_router_config=ROUTER, **stage.options(), **options)
 
 
-def _digest(bundle: Bundle) -> str:
+def _digest(bundle: "Bundle") -> str:
     return bundle.card.prep_digest
 
 

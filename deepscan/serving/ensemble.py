@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deepscan import pipeline
@@ -43,7 +43,8 @@ class Group:
 async def ask(call: Callable[[], Awaitable[T]]) -> T:
     """Await a call of another stage, once more if the process that held it died.
 
-    Judging the same file twice does no harm, so the second try is safe.
+    Judging the same file twice does no harm, so the second try is safe. Where a stage before the one
+    that is called died, Ray names that by its general exception.
 
     Raises:
         OverloadedError: The stage's queue is full.
@@ -55,7 +56,7 @@ async def ask(call: Callable[[], Awaitable[T]]) -> T:
         except BackPressureError as error:
             msg = "Too many files wait already; ask again later."
             raise OverloadedError(msg) from error
-        except RayActorError as error:
+        except (RayActorError, RayServeException) as error:
             died = error
     msg = "The process that judged the file died, and so did the next; ask again later."
     raise ServiceError(msg) from died

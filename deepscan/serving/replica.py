@@ -8,35 +8,34 @@ import asyncio
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from ray import serve
 
 from deepscan import pipeline
-from deepscan.bundle import Bundle
-from deepscan.detector import Detector, Prepared
 from deepscan.errors import AbstainError, MediaError
 from deepscan.media.source import Media
-from deepscan.modalities import Example
-from deepscan.models.catalog import load_plugin
+from deepscan.modalities import Example, Prep
 from deepscan.pipeline import Outcome
 from deepscan.serving.api import ModelFacts
+
+if TYPE_CHECKING:
+    from deepscan.detector import Prepared
 
 
 class Prepare:
     """Runs one Prep; detectors that share it share this work."""
 
-    def __init__(self, bundle: str) -> None:
-        """Take the Prep from a bundle."""
-        self._prep = Bundle.read(pathlib.Path(bundle)).prep()
+    def __init__(self, prep: Prep) -> None:
+        """Keep the Prep."""
+        self._prep = prep
 
     async def ready(self) -> None:
         """Answer, which only a process that has started can."""
 
-    async def __call__(self, media: Media) -> Prepared | MediaError:
+    async def __call__(self, media: Media) -> "Prepared | MediaError":
         """Decode and prepare a file, beside the event loop."""
         try:
             return await asyncio.to_thread(pipeline.prepare, self._prep, media)
@@ -56,6 +55,12 @@ class Replica:
             device: As for ``Detector.load``.
             cpus: What Ray reserved for this process; torch uses as many threads.
         """
+        # Here and not above, because a process of Prepare has no use for torch.
+        import torch
+
+        from deepscan.detector import Detector
+        from deepscan.models.catalog import load_plugin
+
         torch.set_num_threads(max(1, math.ceil(cpus)))
         for plugin in plugins:
             load_plugin(pathlib.Path(plugin))
@@ -70,7 +75,7 @@ class Replica:
         """Tell what is loaded; a replica that answers has loaded it."""
         return tuple(ModelFacts.of(detector.bundle.card) for detector in self._detectors)
 
-    async def __call__(self, prepared: Prepared | MediaError) -> list[Outcome] | MediaError:
+    async def __call__(self, prepared: "Prepared | MediaError") -> list[Outcome] | MediaError:
         """Let every detector judge a prepared file; what kept it from being prepared is passed on."""
         if isinstance(prepared, MediaError):
             return prepared
