@@ -32,7 +32,7 @@ def decode_picture(data: bytes, name: str = "picture") -> Picture:
     converted by complement; colour profiles are not applied.
 
     Args:
-        data: The whole file.
+        data: The whole file, whose size ``probe`` has checked: no limit is checked here.
         name: File name, for messages only.
 
     Returns:
