@@ -153,7 +153,7 @@ def _plots(page: Page) -> list[tuple[str, str, Markup]]:
         ]
     return [
         *plots,
-        ("Reliability", "On the diagonal 80 % of files stated at 80 % are fake. Larger dots, more files.",
+        ("Reliability", "On the diagonal 80 % of files stated at 80 % are fake. Larger dots hold more files.",
          charts.reliability(curves.reliability)),
         ("Scores", "The line is the threshold; verdicts in a shaded band are inconclusive.",
          charts.histogram(curves, evaluation.threshold, page.point)),

@@ -178,7 +178,7 @@ def test_history_draws_what_was_recorded(page, read, text):
 
 
 def test_verdicts_show_probability_interval_votes_and_abstentions(read):
-    assert "fake P(fake) 0.930 of 53 validation files that scored alike, 81% to 97% are fake" in read.words
+    assert "fake P(fake) 0.930 95 % interval 0.810 to 0.970, from 53 validation files" in read.words
     assert "abstains: No face was found." in read.words
 
 
