@@ -262,7 +262,7 @@ def synthesize(
 
 @app.command()
 def demo(
-    out: Annotated[pathlib.Path, typer.Option(help="Folder for everything; replaced.")] = pathlib.Path("runs/demo"),
+    out: Annotated[pathlib.Path, typer.Option(help="Folder; replaced.")] = pathlib.Path("runs/demo"),
     files: Annotated[int, typer.Option(min=60, help="Pictures to make.")] = 600,
     epochs: Annotated[int, typer.Option(min=1)] = 6,
     workers: Annotated[int, typer.Option(min=1)] = 2,
@@ -277,7 +277,10 @@ def demo(
     with ConsoleWatch(console) as watch:
         result = run(Demo(out=out, files=files, epochs=epochs, workers=workers), watch)
     _show_outcome(result.outcome, out)
-    rows = [(path, a["label"], f"{a['probability']:.3f}", f"{a['elapsed_ms']:.0f}") for path, a in result.answers.items()]
+    rows = [
+        (path, answer["label"], f"{answer['probability']:.3f}", f"{answer['elapsed_ms']:.0f}")
+        for path, answer in result.answers.items()
+    ]
     console.print(grid("Asked over HTTP", ("file", "verdict", "P(fake)", "ms"), rows))
     console.print(grid("Timings", ("stage", "seconds"), [(n, f"{s:.1f}") for n, s in result.seconds.items()]))
 
