@@ -150,7 +150,8 @@ def test_up_sampling_leaves_peaks_at_half_the_sampling_rate():
 
     whole = [pair for pair in pairs("generated", 24, 96) if pair.mask_HW.min() == 255]
     fake, real = ([peak(getattr(pair, name)) for pair in whole] for name in ("fake_HWC", "real_HWC"))
-    assert np.median(fake) > 3 * np.median(real)
+    # Zero insertion leaves the peak; the other half repeats pixels and leaves a gap instead.
+    assert np.quantile(fake, 0.75) > 100 * np.quantile(real, 0.75)
 
 
 # --- the set -------------------------------------------------------------------------------------
