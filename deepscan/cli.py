@@ -170,13 +170,21 @@ def evaluate(
     address: Address = None,
 ) -> None:
     """Measure a bundle on a split of a data set; writes JSON, predictions and a report into OUT."""
+    from deepscan.bundle import Bundle
+    from deepscan.cluster import connected
     from deepscan.console import ConsoleWatch
-    from deepscan.evaluation import Judging
-    from deepscan.training.run import assess
+    from deepscan.datasets.dataset import open_dataset
+    from deepscan.evaluation import Judging, assess, publish
+    from deepscan.training.run import LEDGER
 
+    _load_plugin(plugin)
+    loaded = Bundle.read(bundle)
     origin = _origin(data, where, source_pattern, store, True, max_bad, split_seed)
-    with ConsoleWatch(console) as watch:
-        outcome = assess(bundle, origin, split, out, Judging(device=device, plugin=plugin), address, watch)
+    with ConsoleWatch(console) as watch, connected(address):
+        dataset = open_dataset(origin, loaded.prep(), out / LEDGER, 1.0, watch)
+        watch.stage(f"Measuring on the {split} split")
+        outcome = assess(loaded, dataset, split, Judging(device=device, plugin=plugin))
+    publish(outcome, out)
     _show_outcome(outcome, out)
 
 
@@ -210,8 +218,19 @@ def serve(
     local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
 ) -> None:
     """Serve verdicts over HTTP until interrupted."""
-    _load_plugin(plugin)
-    raise NotImplementedError
+    if local:
+        _serve_local(bundle, host, port, device, plugin)
+        return
+    from deepscan.cluster import connected
+    from deepscan.serving.app import serve as run
+    from deepscan.serving.config import ServeArgs
+
+    args = ServeArgs(
+        bundles=tuple(map(str, bundle)), device=device, plugins=(str(plugin),) if plugin else ()
+    )
+    with connected():
+        console.print(f"Starting at http://{host}:{port} (Ctrl-C stops)")
+        run(args, host, port)
 
 
 @app.command()
@@ -239,6 +258,31 @@ def synthesize(
         watch.stage("Synthesizing pictures")
         manifest = make(out, count, size_px, seed, watch.advance)
     console.print(f"Manifest: {manifest}")
+
+
+@app.command()
+def demo(
+    out: Annotated[pathlib.Path, typer.Option(help="Folder; replaced.")] = pathlib.Path("runs/demo"),
+    files: Annotated[int, typer.Option(min=60, help="Pictures to make.")] = 600,
+    epochs: Annotated[int, typer.Option(min=1)] = 6,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Go the whole way on a made-up data set: train, measure and serve a detector, and ask it."""
+    import shutil
+
+    from deepscan.console import ConsoleWatch, grid
+    from deepscan.demo import Demo, run
+
+    shutil.rmtree(out, ignore_errors=True)
+    with ConsoleWatch(console) as watch:
+        result = run(Demo(out=out, files=files, epochs=epochs, workers=workers), watch)
+    _show_outcome(result.outcome, out)
+    rows = [
+        (path, answer["label"], f"{answer['probability']:.3f}", f"{answer['elapsed_ms']:.0f}")
+        for path, answer in result.answers.items()
+    ]
+    console.print(grid("Asked over HTTP", ("file", "verdict", "P(fake)", "ms"), rows))
+    console.print(grid("Timings", ("stage", "seconds"), [(n, f"{s:.1f}") for n, s in result.seconds.items()]))
 
 
 @assets_app.command("list")
@@ -302,12 +346,25 @@ def _origin(
 def _show_outcome(outcome: Any, out: pathlib.Path) -> None:
     from deepscan.console import figures_table, grid
 
-    overall = outcome.evaluation.overall
-    counts = overall.counts
+    counts = outcome.evaluation.counts
     console.print(grid("Ledger", ("status", "files"), outcome.account.items()))
     title = f"{outcome.bundle.card.id} on {counts.files} files of {counts.sources} sources"
-    console.print(figures_table(title, overall.figures))
-    console.print(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}")
+    console.print(figures_table(title, outcome.evaluation.overall))
+    console.print(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}", highlight=False)
+
+
+def _serve_local(
+    bundles: list[pathlib.Path], host: str, port: int, device: str, plugin: pathlib.Path | None
+) -> None:
+    import uvicorn
+
+    from deepscan.detector import Detector
+    from deepscan.serving.api import build_api
+    from deepscan.serving.local import LocalBackend
+
+    _load_plugin(plugin)
+    backend = LocalBackend([Detector.load(path, device) for path in bundles])
+    uvicorn.run(build_api(backend, Limits()), host=host, port=port, log_level="warning")
 
 
 def _say_json(values: dict[str, Any], wanted: bool) -> None:

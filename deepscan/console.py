@@ -15,19 +15,9 @@ from rich.progress import (
 from rich.table import Table
 
 from deepscan.metrics import Figure
+from deepscan.report import FIGURES
 from deepscan.verdict import Verdict
 
-FIGURES = {
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "eer": "equal error rate",
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "brier": "Brier",
-    "ece": "ECE",
-    "tpr_at_fpr_1": "TPR at 1 % FPR",
-    "tpr_at_fpr_5": "TPR at 5 % FPR",
-}
 COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
 
 
@@ -90,7 +80,7 @@ def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
 
 def figures_table(title: str, figures: Mapping[str, Figure]) -> Table:
     """Return the figures with their 95 % intervals."""
-    rows = [(FIGURES.get(name, name), _number(f.value), _interval(f)) for name, f in figures.items()]
+    rows = [(FIGURES[name][0], _number(f.value), _interval(f)) for name, f in figures.items()]
     return grid(title, ("figure", "value", "95 % interval"), rows)
 
 

@@ -1,0 +1,195 @@
+"""The Serve application: ``build`` draws the graph, ``serve`` runs it on this machine.
+
+``serve run deepscan.serving.app:build bundles=PATH`` and ``serve run CONFIG.yaml`` come here too.
+"""
+
+import contextlib
+import itertools
+import logging
+import pathlib
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import httpx
+import ray
+from fastapi import FastAPI
+from ray import serve as ray_serve
+from ray.serve import Application, Deployment
+from ray.serve.config import RequestRouterConfig
+from ray.serve.handle import DeploymentHandle
+
+from deepscan.errors import DeepscanError, ResourceError, ServiceError
+from deepscan.fusion import FusionPolicy
+from deepscan.media.source import Limits, Media
+from deepscan.serving.api import ModelFacts, build_api
+from deepscan.serving.config import ServeArgs, Stage
+from deepscan.serving.ensemble import Ensemble, Group, ask
+from deepscan.verdict import Verdict
+
+if TYPE_CHECKING:
+    from deepscan.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+NAME = "deepscan"
+"""Name of the Serve application."""
+
+READY_TIMEOUT_S = 120.0
+"""How long a service may take from healthy processes to its first ready answer."""
+
+T = TypeVar("T")
+
+# Callers of a full stage look again after milliseconds: Serve's own back-off of up to half a second
+# leaves most of a slow model's time unused.
+ROUTER = RequestRouterConfig.model_validate({"initial_backoff_s": 0.002, "max_backoff_s": 0.01})
+
+
+@ray_serve.ingress()
+class Ingress:
+    """Speaks HTTP and refuses what needs no model; the Backend of the routes is the Ensemble."""
+
+    def __init__(
+        self, ensemble: DeploymentHandle[Any], modalities: tuple[str, ...], limits: Limits, retry_after_s: int
+    ) -> None:
+        """Keep what the routes need."""
+        self.modalities = modalities
+        self._ensemble = ensemble
+        self._limits = limits
+        self._retry_after_s = retry_after_s
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Build the routes on the replica, which spares the application from being pickled."""
+        return build_api(self, self._limits, self._retry_after_s)
+
+    async def models(self) -> tuple[ModelFacts, ...]:
+        """Tell what every replica has loaded.
+
+        Raises:
+            ServiceError: One has not.
+        """
+        answer: tuple[ModelFacts, ...] | DeepscanError = await ask(self._ensemble.models.remote)
+        return _or_raise(answer)
+
+    async def predict(self, media: Media, modality: str) -> Verdict:
+        """Let the Ensemble judge media.
+
+        Raises:
+            MediaError: The media does not decode.
+            ServiceError: A queue is full, or processes died.
+        """
+        answer: Verdict | DeepscanError = await ask(partial(self._ensemble.predict.remote, media, modality))
+        return _or_raise(answer)
+
+
+def build(args: ServeArgs) -> Application:
+    """Draw the graph for a set of bundles: Ingress, Ensemble, and Prepare with Replica for each Prep.
+
+    Raises:
+        BundleError: A bundle cannot be used.
+    """
+    # Here and not above, because a process of Ingress has no use for torch.
+    from deepscan.bundle import Bundle
+    from deepscan.models.catalog import load_plugin
+
+    for plugin in args.plugins:
+        load_plugin(pathlib.Path(plugin))
+    # Sorted as pipeline.plan sorts, so that votes are fused in the same order.
+    bundles = sorted((Bundle.read(pathlib.Path(path).resolve()) for path in args.bundles), key=_digest)
+    groups = [_group(list(members), args) for _, members in itertools.groupby(bundles, key=_digest)]
+    ensemble = _deployment(Ensemble, args.ensemble).bind(groups, FusionPolicy())
+    modalities = tuple(dict.fromkeys(group.modality for group in groups))
+    full = {"status_code": 503, "retry_after_s": args.retry_after_s}
+    ingress = _deployment(Ingress, args.ingress, backpressure_config=full)
+    return ingress.bind(ensemble, modalities, args.limits, args.retry_after_s)
+
+
+def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True) -> str:
+    """Run the service on a Ray cluster that was started before, until Ctrl-C if ``blocking``.
+
+    Args:
+        args: What to serve.
+        host: Address to listen on; 0.0.0.0 lets other machines in.
+        port: Port to listen on.
+        blocking: Wait for Ctrl-C, then stop the service; else return once it is ready.
+
+    Returns:
+        The URL at which the service answers.
+
+    Raises:
+        BundleError: A bundle cannot be used.
+        ResourceError: Ray is not running in this process.
+        ServiceError: The service did not become ready in time.
+    """
+    if not ray.is_initialized():
+        msg = "Serving needs a Ray cluster and none is connected; use deepscan.cluster.connected()."
+        raise ResourceError(msg)
+    application = build(args)
+    ray_serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+    url = f"http://{host}:{port}"
+    with contextlib.ExitStack() as ending:
+        ending.callback(stop)
+        ray_serve.run(application, name=NAME)
+        _wait_until_ready(url)
+        log.info("Serving %s at %s", ", ".join(args.bundles), url)
+        if blocking:
+            _wait_for_interrupt()
+        else:
+            ending.pop_all()
+    return url
+
+
+def stop() -> None:
+    """Stop the service that ``serve(blocking=False)`` left running."""
+    ray_serve.shutdown()
+
+
+def _group(bundles: "list[Bundle]", args: ServeArgs) -> Group:
+    """Bind the two stages of the bundles that share a Prep; Serve puts handles in their places."""
+    from deepscan.serving.replica import Prepare, Replica
+
+    card = bundles[0].card
+    suffix = f"{card.modality}-{card.prep_digest[:8]}"
+    paths = [str(bundle.path) for bundle in bundles]
+    plugins = [str(pathlib.Path(plugin).resolve()) for plugin in args.plugins]
+    batching = {"batch_size": args.batch_size, "batch_wait_s": args.batch_wait_s}
+    prepare = _deployment(Prepare, args.prepare, name=f"Prepare-{suffix}")
+    replica = _deployment(Replica, args.replica, name=f"Replica-{suffix}", user_config=batching)
+    return Group(
+        modality=card.modality,
+        prepare=cast(Any, prepare.bind(bundles[0].prep())),
+        replica=cast(Any, replica.bind(paths, plugins, args.device, args.replica.cpus)),
+    )
+
+
+def _deployment(stage_class: type[Any], stage: Stage, **options: Any) -> Deployment:
+    deployment = cast(Deployment, ray_serve.deployment(stage_class))
+    return deployment.options(request_router_config=ROUTER, **stage.options(), **options)
+
+
+def _digest(bundle: "Bundle") -> str:
+    return bundle.card.prep_digest
+
+
+def _or_raise(answer: T | DeepscanError) -> T:
+    if isinstance(answer, DeepscanError):
+        raise answer
+    return answer
+
+
+def _wait_until_ready(url: str) -> None:
+    end_s = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < end_s:
+        # The first answers after a start may be 404: the proxy learns its routes a moment later.
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/api/health", trust_env=False, timeout=5).status_code == 200:
+                return
+        time.sleep(0.1)
+    msg = f"The service at {url} was not ready after {READY_TIMEOUT_S:g} s; see the logs of Ray Serve."
+    raise ServiceError(msg)
+
+
+def _wait_for_interrupt() -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()

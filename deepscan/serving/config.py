@@ -1,0 +1,133 @@
+"""The arguments of a service: what it serves, and how many processes of each stage it may use.
+
+``deepscan serve``, ``serve run`` and ``serve build`` all give these to ``deepscan.serving.app:build``.
+Ray Serve hands them over as a pydantic model, hence no dataclasses here; unknown keys are refused.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from deepscan import config
+from deepscan.errors import ConfigError
+from deepscan.media.source import Limits
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _limits(value: Any) -> Any:
+    return config.from_dict(Limits, value, "limits.") if isinstance(value, Mapping) else value
+
+
+Paths = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""Several paths, or one without the list around it: ``serve run`` passes ``bundles=PATH`` so."""
+
+
+class Stage(BaseModel):
+    """How one stage of the graph is spread over processes.
+
+    Attributes:
+        cpus: CPUs reserved for a replica; also its number of torch threads, rounded up.
+        gpus: GPUs reserved for a replica.
+        min_replicas: Replicas at rest.
+        max_replicas: Replicas under load; Serve adds and removes them where this is above the minimum.
+        max_ongoing: Requests that a replica holds at a time.
+        max_queued: Requests that may wait for a replica, per caller; more are refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: float = Field(default=0.1, ge=0)
+    gpus: float = Field(default=0, ge=0)
+    min_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=1, ge=1)
+    max_ongoing: int = Field(default=32, ge=1)
+    max_queued: int = Field(default=64, ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            msg = f"max_replicas ({self.max_replicas}) is below min_replicas ({self.min_replicas})"
+            raise ValueError(msg)
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Return the stage as options of a Serve deployment."""
+        actor = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        options: dict[str, Any] = {
+            "max_ongoing_requests": self.max_ongoing,
+            "max_queued_requests": self.max_queued,
+            "ray_actor_options": actor,
+        }
+        if self.max_replicas == self.min_replicas:
+            return options | {"num_replicas": self.min_replicas}
+        # Half of what a replica can hold: at the limit itself Serve would see no growing queue.
+        target = max(1.0, self.max_ongoing / 2)
+        return options | {
+            "autoscaling_config": {
+                "min_replicas": self.min_replicas,
+                "max_replicas": self.max_replicas,
+                "target_ongoing_requests": target,
+            }
+        }
+
+
+class ServeArgs(BaseModel):
+    """Everything that can be set of a service.
+
+    Attributes:
+        bundles: Directories of the bundles to serve.
+        plugins: Python files that define models of these bundles; they are executed.
+        device: Where models run: ``auto``, ``cpu``, ``cuda``.
+        limits: What is refused before it is decoded.
+        batch_size: Requests whose parts go through a model together, at most.
+        batch_wait_s: How long a batch waits for more requests; 0 = take what has queued.
+        retry_after_s: What a client is told to wait when the service is full.
+        ingress: Processes that speak HTTP.
+        ensemble: Processes that plan and fuse.
+        prepare: Processes that decode and prepare, for each distinct preparation.
+        replica: Processes that run models, for each distinct preparation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bundles: Paths = Field(min_length=1)
+    plugins: Paths = ()
+    device: str = "auto"
+    limits: Annotated[Limits, BeforeValidator(_limits)] = Limits()
+    batch_size: int = Field(default=8, ge=1)
+    batch_wait_s: float = Field(default=0.0, ge=0)
+    retry_after_s: int = Field(default=1, ge=1)
+    ingress: Stage = Stage(cpus=0.1, max_ongoing=64)
+    ensemble: Stage = Stage(cpus=0.1, max_ongoing=64)
+    prepare: Stage = Stage(cpus=0.3, max_ongoing=8)
+    replica: Stage = Stage(cpus=0.4, max_ongoing=16)
+
+    @pydantic.model_validator(mode="after")
+    def _next_batch_is_there(self) -> Self:
+        if self.replica.max_ongoing < 2 * self.batch_size:
+            msg = (
+                f"replica.max_ongoing ({self.replica.max_ongoing}) must be at least twice batch_size "
+                f"({self.batch_size}), so that the next batch is there when one ends"
+            )
+            raise ValueError(msg)
+        return self
+
+
+def parse(values: Mapping[str, Any]) -> ServeArgs:
+    """Build the arguments from plain values, as in the ``args`` of a Serve configuration.
+
+    Raises:
+        ConfigError: A key is unknown or a value is out of range; the message names it.
+    """
+    try:
+        return ServeArgs(**values)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "arguments"
+        msg = f"Serving setting {where!r}: {problem['msg']}. Known: {', '.join(ServeArgs.model_fields)}."
+        raise ConfigError(msg) from error

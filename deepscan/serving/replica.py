@@ -1,0 +1,99 @@
+"""The working stages of the Serve graph: Prepare decodes a file, Replica runs the models on it.
+
+What is wrong with a user's file is an answer, not a failure of the process that found it. It
+therefore travels as a value, keeps its type on the way, and Ray neither wraps it nor logs it.
+"""
+
+import asyncio
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+
+from deepscan import pipeline
+from deepscan.errors import AbstainError, MediaError
+from deepscan.media.source import Media
+from deepscan.modalities import Example, Prep
+from deepscan.pipeline import Outcome
+from deepscan.serving.api import ModelFacts
+
+if TYPE_CHECKING:
+    from deepscan.detector import Prepared
+
+
+class Prepare:
+    """Runs one Prep; detectors that share it share this work."""
+
+    def __init__(self, prep: Prep) -> None:
+        """Keep the Prep."""
+        self._prep = prep
+
+    async def ready(self) -> None:
+        """Answer, which only a process that has started can."""
+
+    async def __call__(self, media: Media) -> "Prepared | MediaError":
+        """Decode and prepare a file, beside the event loop."""
+        try:
+            return await asyncio.to_thread(pipeline.prepare, self._prep, media)
+        except MediaError as error:
+            return error
+
+
+class Replica:
+    """Runs the models of one modality that share a Prep, on the parts of several requests at a time."""
+
+    def __init__(self, bundles: Sequence[str], plugins: Sequence[str], device: str, cpus: float) -> None:
+        """Load the bundles.
+
+        Args:
+            bundles: Their directories.
+            plugins: Python files that define their models.
+            device: As for ``Detector.load``.
+            cpus: What Ray reserved for this process; torch uses as many threads.
+        """
+        # Here and not above, because a process of Prepare has no use for torch.
+        import torch
+
+        from deepscan.detector import Detector
+        from deepscan.models.catalog import load_plugin
+
+        torch.set_num_threads(max(1, math.ceil(cpus)))
+        for plugin in plugins:
+            load_plugin(pathlib.Path(plugin))
+        self._detectors = [Detector.load(pathlib.Path(bundle), device) for bundle in bundles]
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Take batch size and wait; Serve calls this at the start and when they change."""
+        self._logits.set_max_batch_size(user_config["batch_size"])  # type: ignore[attr-defined]
+        self._logits.set_batch_wait_timeout_s(user_config["batch_wait_s"])  # type: ignore[attr-defined]
+
+    async def models(self) -> tuple[ModelFacts, ...]:
+        """Tell what is loaded; a replica that answers has loaded it."""
+        return tuple(ModelFacts.of(detector.bundle.card) for detector in self._detectors)
+
+    async def __call__(self, prepared: "Prepared | MediaError") -> list[Outcome] | MediaError:
+        """Let every detector judge a prepared file; what kept it from being prepared is passed on."""
+        if isinstance(prepared, MediaError):
+            return prepared
+        if isinstance(prepared, AbstainError):
+            return [detector.abstain(prepared) for detector in self._detectors]
+        logits_DP = await self._logits(prepared)
+        return [
+            detector.judge(prepared, logit_P)
+            for detector, logit_P in zip(self._detectors, logits_DP, strict=True)
+        ]
+
+    @serve.batch
+    async def _logits(self, requests: list[list[Example]]) -> list[list[NDArray[np.float32]]]:
+        """Return, for each request, the logits of its parts from each detector."""
+        return await asyncio.to_thread(self._logits_of, requests)
+
+    def _logits_of(self, requests: list[list[Example]]) -> list[list[NDArray[np.float32]]]:
+        together = [example for examples in requests for example in examples]
+        ends = np.cumsum([len(examples) for examples in requests])[:-1]
+        by_detector = [np.split(detector.logits(together), ends) for detector in self._detectors]
+        return [list(logits) for logits in zip(*by_detector, strict=True)]
