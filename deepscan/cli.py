@@ -165,12 +165,14 @@ def evaluate(
     source_pattern: SourcePattern = None,
     store: Store = None,
     max_bad: MaxBad = 0.1,
-    split_seed: SplitSeed = 0,
     device: Device = "auto",
     plugin: Plugin = None,
     address: Address = None,
 ) -> None:
-    """Measure a bundle on a split of a data set; writes JSON, predictions and a report into OUT."""
+    """Measure a bundle on a split of a data set; writes JSON, predictions and a report into OUT.
+
+    Data without splits are all measured; the ledger.parquet of a run has the splits of that run.
+    """
     from deepscan.bundle import Bundle
     from deepscan.cluster import connected
     from deepscan.console import watching
@@ -180,7 +182,7 @@ def evaluate(
 
     _load_plugin(plugin)
     loaded = Bundle.read(bundle)
-    origin = _origin(data, where, source_pattern, store, True, max_bad, split_seed)
+    origin = _origin(data, where, source_pattern, store, True, max_bad, None)
     with watching(console) as watch, connected(address):
         dataset = open_dataset(origin, loaded.prep(), out / LEDGER, 1.0, watch)
         watch.stage(f"Measuring on the {split} split")
@@ -342,14 +344,15 @@ def _origin(
     store: pathlib.Path | None,
     keep: bool,
     max_bad: float,
-    seed: int,
+    seed: int | None,
 ) -> Any:
     from deepscan.datasets.dataset import Origin
     from deepscan.media.assets import places
 
     return Origin(
         path=data, where=tuple(where or ()), source_pattern=source_pattern, store=store or places().prepared,
-        keep=keep, max_bad=max_bad, seed=seed, limits=Limits(),
+        keep=keep, max_bad=max_bad, limits=Limits(),
+        **({"fractions": None} if seed is None else {"seed": seed}),
     )
 
 

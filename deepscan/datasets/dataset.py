@@ -23,7 +23,7 @@ class Origin:
         path: A folder of files, or a manifest.
         where: Conditions on columns of the manifest, e.g. ``generator=StyleGAN*``.
         source_pattern: Regular expression that finds the source in a file name.
-        fractions: Shares of train, val and test where the data give no split.
+        fractions: Shares of train, val and test where the data give no split; None = all of it is test.
         seed: Seed of that division.
         allow_leaks: Accept given splits that share sources.
         store: Root folder of the prepared stores.
@@ -35,13 +35,21 @@ class Origin:
     path: pathlib.Path
     where: tuple[str, ...] = ()
     source_pattern: str | None = None
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    fractions: tuple[float, float, float] | None = (0.7, 0.15, 0.15)
     seed: int = 0
     allow_leaks: bool = False
     store: pathlib.Path
     keep: bool = True
     limits: Limits = Limits()
     max_bad: float = 0.1
+
+
+def _divided(origin: Origin) -> pa.Table:
+    manifest = layout.scan(origin.path, where=origin.where, source_pattern=origin.source_pattern)
+    if origin.fractions is not None:
+        return split.assign(manifest, origin.fractions, origin.seed, allow_leaks=origin.allow_leaks)
+    names = [name or "test" for name in manifest.column("split").to_pylist()]
+    return manifest.set_column(manifest.column_names.index("split"), "split", pa.array(names))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,8 +106,7 @@ def open_dataset(
         DataError: The data cannot be used, or too many files are corrupt.
     """
     watch.stage("Scanning and splitting the data")
-    manifest = layout.scan(origin.path, where=origin.where, source_pattern=origin.source_pattern)
-    manifest = split.assign(manifest, origin.fractions, origin.seed, allow_leaks=origin.allow_leaks)
+    manifest = _divided(origin)
     store = Store(origin.store, prep)
     watch.stage("Preparing Examples")
     work = stream.Work(keep=origin.keep, limits=origin.limits, max_bad=origin.max_bad, cpus=cpus)

@@ -191,7 +191,7 @@ class Trainer:
         with model.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
             with torch.autocast(task.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
                 loss = task.objective(model, batch)["loss"]
-            self.scaler.scale(loss / recipe.accumulate).backward()
+            self.scaler.scale(loss / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
         if is_last:
             self._update()
         return loss.detach()

@@ -1,0 +1,234 @@
+"""The training run on Ray: two workers, the stream, checkpoints, recovery."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from deepscan.bundle import Bundle
+from deepscan.datasets.dataset import Origin
+from deepscan.detector import Detector
+from deepscan.errors import ConfigError, TooManyBadFilesError, TrainingError
+from deepscan.training.fit import epochs_done, read_history
+from deepscan.training.run import Order, train
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
+PLUGIN = pathlib.Path(__file__).parents[1] / "plugins" / "tiny.py"
+FILES = 72
+
+
+class Recorder:
+    """Follows a run."""
+
+    def __init__(self):
+        self.stages, self.epochs, self.work = [], [], []
+
+    def stage(self, title):
+        self.stages.append(title)
+        self.work.append([])
+
+    def advance(self, done, total):
+        self.work[-1].append((done, total))
+
+    def epoch(self, metrics):
+        self.epochs.append(metrics)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Noisy pictures; the fakes are smoother. One file is broken."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for i in range(FILES):
+        label = ("real", "fake")[i % 2]
+        noise = rng.normal(0, 40 if label == "real" else 10, (32, 32, 3))
+        picture = np.clip(128 + rng.normal(0, 20) + noise, 0, 255).astype(np.uint8)
+        (folder / label).mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / label / f"{i:03}.png")
+    (folder / "real" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+def order_of(data, store, out, **changes):
+    order = Order(
+        model="tiny", plugin=PLUGIN, out=out, workers=2, name="test",
+        origin=Origin(path=data, store=store, fractions=(0.5, 0.25, 0.25)),
+    )
+    return dataclasses.replace(order, **changes)
+
+
+def weights(out):
+    """The weights at the end of the run, not of its best epoch."""
+    [*_, latest] = sorted((out / "ray").glob("epoch-*"))
+    return safetensors.torch.load_file(latest / "weights.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(ray_cluster, data, store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    watch = Recorder()
+    return out, train(order_of(data, store, out), watch), watch
+
+
+def test_a_run_leaves_everything_that_it_promises(finished):
+    out, outcome, watch = finished
+    assert [e["epoch"] for e in watch.epochs] == [1, 2, 3]
+    assert read_history(out / "history.jsonl") == watch.epochs == list(outcome.history)
+    assert list((out / "tensorboard").glob("events*"))
+    assert (out / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["evaluation"]["overall"]["auc"]
+    assert len(pq.read_table(out / "predictions.parquet")) > 0
+
+
+def test_every_file_is_accounted_for(finished):
+    out, outcome, _ = finished
+    ledger = pq.read_table(out / "ledger.parquet").to_pylist()
+    assert len(ledger) == FILES + 1
+    assert outcome.account == {"used": FILES, "corrupt": 1}
+    [broken] = [row for row in ledger if row["status"] == "corrupt"]
+    assert broken["path"].endswith("broken.png")
+    assert "broken.png" in broken["reason"]
+
+
+def test_the_bundle_explains_itself(finished):
+    _, outcome, watch = finished
+    card = outcome.bundle.card
+    best = max(e["val_auc"] for e in watch.epochs)
+    assert card.metrics["validation"]["val_auc"] == best
+    assert card.metrics["test"]["figures"]["auc"]["value"] == outcome.evaluation.overall["auc"].value
+    assert card.calibration.kind == "temperature"
+    assert card.reliability is not None
+    assert card.plugin == "tiny.py"
+    assert card.data["files"] == {"train": 37, "val": 18, "test": 18} or sum(card.data["files"].values()) == 73
+    assert Bundle.read(outcome.bundle.path).card == card
+
+
+def test_calibration_and_threshold_come_from_validation_alone(finished, data):
+    """The same calibration results from the validation rows of the ledger, judged in this process."""
+    from deepscan.calibration import fit, fit_operating_point
+    from deepscan.media.source import Media
+
+    out, outcome, _ = finished
+    detector = Detector.load(outcome.bundle.path)
+    rows = [r for r in pq.read_table(out / "ledger.parquet").to_pylist()
+            if r["split"] == "val" and r["status"] == "used"]
+    logit = np.asarray([
+        detector.logits(detector.prep(Media.from_path(pathlib.Path(r["path"])))).max() for r in rows])
+    label = np.asarray([r["label"] for r in rows])
+    expected = fit("temperature", logit, label)
+    assert outcome.bundle.card.calibration.temperature == pytest.approx(expected.temperature, rel=1e-4)
+    operating = fit_operating_point(expected.apply(logit), label)
+    assert outcome.bundle.card.operating.threshold == pytest.approx(operating.threshold, abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights(finished, data, store, tmp_path):
+    out, _, watch = finished
+    again = Recorder()
+    train(order_of(data, store, tmp_path / "again"), again)
+    assert [e["val_auc"] for e in again.epochs] == [e["val_auc"] for e in watch.epochs]
+    for name, value in weights(out).items():
+        assert torch.equal(value, weights(tmp_path / "again")[name]), name
+    [prepared] = [w for s, w in zip(again.stages, again.work, strict=True) if s == "Preparing Examples"]
+    assert prepared == [(FILES + 1, FILES + 1)], "a second run prepares nothing"
+
+
+def test_raw_files_train_to_the_same_weights_as_kept_examples(finished, data, tmp_path):
+    out, _, _ = finished
+    origin = Origin(path=data, store=tmp_path / "store", fractions=(0.5, 0.25, 0.25), keep=False)
+    outcome = train(order_of(data, None, tmp_path / "raw", origin=origin), Recorder())
+    assert not list((tmp_path / "store").rglob("examples-*"))
+    assert outcome.account == {"used": FILES, "corrupt": 1}
+    assert {k: v.shape for k, v in weights(tmp_path / "raw").items()} == {
+        k: v.shape for k, v in weights(out).items()}
+
+
+def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(finished, data, store, tmp_path):
+    out, _, _ = finished
+    bomb = tmp_path / "bomb"
+    late = tmp_path / "late"
+
+    class Arming(Recorder):
+        def epoch(self, metrics):
+            super().epoch(metrics)
+            if metrics["epoch"] == 1:
+                bomb.touch()
+
+    watch = Arming()
+    order = order_of(data, store, late, overrides=(f"model.crash={bomb}",))
+    train(order, watch)
+    assert not bomb.exists(), "the worker died"
+    assert [e["epoch"] for e in watch.epochs] == [1, 2, 3]
+    assert [e["epoch"] for e in read_history(late / "history.jsonl")] == [1, 2, 3]
+    for name, value in weights(out).items():
+        assert torch.equal(value, weights(late)[name]), name
+
+
+def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(finished, data, store, tmp_path):
+    out, _, _ = finished
+    stopped = tmp_path / "stopped"
+    command = [
+        sys.executable, "-c", "from deepscan.cli import main; main()", "train", "--model", "tiny",
+        "--plugin", str(PLUGIN), "--data", str(data), "--out", str(stopped), "--store", str(store),
+        "--workers", "2", "--materialize", "--set", "recipe.epochs=40",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline_s = time.monotonic() + 120
+        while epochs_done(stopped) < 1 and time.monotonic() < deadline_s:
+            time.sleep(0.2)
+        os.kill(process.pid, signal.SIGINT)
+        _, complaint = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode == 130, complaint
+    assert "--resume" in complaint
+    done = epochs_done(stopped)
+    assert 1 <= done < 40
+    watch = Recorder()
+    order = order_of(data, store, stopped, resume=True, name="tiny", overrides=("recipe.epochs=40",),
+                     origin=Origin(path=data, store=store))
+    train(order, watch)
+    assert [e["epoch"] for e in watch.epochs] == list(range(done + 1, 41))
+    assert [e["epoch"] for e in read_history(stopped / "history.jsonl")] == list(range(1, 41))
+
+
+def test_two_runs_are_never_mixed_in_one_folder(finished, data, store, tmp_path):
+    out, _, _ = finished
+    with pytest.raises(ConfigError, match="--resume"):
+        train(order_of(data, store, out), Recorder())
+    with pytest.raises(ConfigError, match="no training run to resume"):
+        train(order_of(data, store, tmp_path / "new", resume=True), Recorder())
+    with pytest.raises(ConfigError, match="recipe differ"):
+        train(order_of(data, store, out, resume=True, overrides=("recipe.optimizer.lr=0.5",)), Recorder())
+
+
+def test_too_many_bad_files_stop_the_run_and_the_ledger_names_them(ray_cluster, data, tmp_path):
+    origin = Origin(path=data, store=tmp_path / "store", max_bad=0.0)
+    with pytest.raises(TooManyBadFilesError, match="1 of 73 files are corrupt"):
+        train(order_of(data, None, tmp_path / "out", origin=origin), Recorder())
+    ledger = pq.read_table(tmp_path / "out" / "ledger.parquet").to_pylist()
+    assert len(ledger) == FILES + 1
+    assert "broken.png" in {pathlib.Path(r["path"]).name for r in ledger if r["status"] == "corrupt"}
+
+
+def test_divergence_is_reported_as_such_and_not_retried(ray_cluster, data, store, tmp_path):
+    overrides = ("recipe.optimizer.lr=1e30", "recipe.optimizer.name=sgd", "recipe.clip_norm=0")
+    with pytest.raises(TrainingError, match=r"optimizer\.lr"):
+        train(order_of(data, store, tmp_path / "out", overrides=overrides), Recorder())
+    assert read_history(tmp_path / "out" / "history.jsonl") == []

@@ -1,0 +1,243 @@
+import copy
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepscan.errors import TrainingError
+from deepscan.objectives import classification
+from deepscan.recipe import Loss, Optimizer, Recipe, Schedule, Stop
+from deepscan.training import loop, state
+from deepscan.training.loop import Task, Trainer
+
+STEPS, BATCH = 5, 8
+CPU = torch.device("cpu")
+
+
+class Net(nn.Module):
+    """Has what makes resuming hard: running statistics and dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU())
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, x):
+        return {"logit": self.head(self.trunk(x)).flatten()}
+
+
+def batch_of(number, size=BATCH):
+    rng = np.random.default_rng(number)
+    x = rng.normal(size=(size, 6)).astype(np.float32)
+    label = (x[:, 0] + x[:, 1] > 0).astype(np.float32)
+    return {"x": torch.from_numpy(x), "label": torch.from_numpy(label), "file": torch.arange(size)}
+
+
+def stream_from(epoch, steps=STEPS):
+    return (batch_of(number) for number in itertools.count(epoch * steps))
+
+
+def validation():
+    return [batch_of(10**6, 64)]
+
+
+def task_of(recipe, module=None, frozen_trunk=False):
+    torch.manual_seed(0)
+    module = module or Net()
+    return Task(
+        module=module,
+        trunk=module.trunk if frozen_trunk else None,
+        objective=classification(("x",), recipe.loss, (1, 1)),
+        inputs=("x",),
+        aggregate=lambda logits: float(logits.max()),
+        recipe=recipe,
+        steps_per_epoch=STEPS,
+        device=CPU,
+    )
+
+
+def recipe_of(epochs=4, **changes):
+    return Recipe(epochs=epochs, batch_size=BATCH, optimizer=Optimizer(lr=0.01), **changes)
+
+
+def run(recipe, trainer=None, until=None):
+    """Run to the end, or stop as if interrupted after so many epochs; return trainer and reports."""
+    trainer = trainer or Trainer(task_of(recipe))
+    reports = []
+
+    def report(_, epoch_report):
+        reports.append(epoch_report)
+        if until == trainer.progress.epoch:
+            raise KeyboardInterrupt
+
+    try:
+        trainer.run(stream_from(trainer.progress.epoch), validation, report)
+    except KeyboardInterrupt:
+        pass
+    return trainer, reports
+
+
+def weights(trainer):
+    return {name: value.clone() for name, value in trainer.kept.state_dict().items()}
+
+
+RECIPES = {
+    "adamw": recipe_of(),
+    "sgd": Recipe(epochs=4, batch_size=BATCH, optimizer=Optimizer(name="sgd", lr=0.05)),
+    "ema": recipe_of(ema_decay=0.8),
+    "accumulate": recipe_of(accumulate=2),
+    "plateau": recipe_of(schedule=Schedule(name="plateau", patience=0, gamma=0.1)),
+    "focal": recipe_of(loss=Loss(name="focal", label_smoothing=0.1)),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_resumed_run_ends_with_exactly_the_weights_of_an_uninterrupted_one(tmp_path, name):
+    whole, reports = run(RECIPES[name])
+    part, _ = run(RECIPES[name], until=2)
+    state.save(tmp_path, part.progress, **part.state_dict())
+    progress, states = state.load(tmp_path)
+    resumed, rest = run(RECIPES[name], Trainer(task_of(RECIPES[name]), states, progress))
+    assert [r.metrics["val_auc"] for r in reports[2:]] == [r.metrics["val_auc"] for r in rest]
+    for key, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[key]), key
+
+
+def test_the_same_seed_gives_the_same_metrics_and_another_seed_others():
+    def losses(seed):
+        return [r.metrics["train_loss"] for r in run(recipe_of(seed=seed))[1]]
+
+    assert losses(0) == losses(0)
+    assert losses(0) != losses(1)
+
+
+def test_it_learns():
+    _, reports = run(recipe_of(epochs=30))
+    assert reports[-1].metrics["val_auc"] > 0.95
+    assert reports[-1].metrics["train_loss"] < reports[0].metrics["train_loss"]
+
+
+def test_the_rate_follows_the_schedule_to_its_end():
+    recipe = recipe_of(schedule=Schedule(name="cosine", warmup=0, final=0.0))
+    trainer, reports = run(recipe)
+    assert trainer.progress.step == STEPS * recipe.epochs
+    rates = [r.metrics["lr"] for r in reports]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0.01 * (1 + np.cos(np.pi * 19 / 20)) / 2)
+
+
+def test_accumulation_equals_one_batch_of_the_same_examples():
+    """Without batch statistics, n summed gradients of n-th parts are the gradient of the whole."""
+    torch.manual_seed(0)
+    plain = nn.Linear(6, 1)
+
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = copy.deepcopy(plain)
+
+        def forward(self, x):
+            return {"logit": self.layer(x).flatten()}
+
+    def trained(accumulate, batches):
+        recipe = Recipe(epochs=1, batch_size=BATCH, accumulate=accumulate,
+                        optimizer=Optimizer(name="sgd", lr=0.1), schedule=Schedule(name="constant", warmup=0))
+        task = task_of(recipe, Plain())
+        task = loop.dataclasses.replace(task, steps_per_epoch=len(batches))
+        trainer = Trainer(task)
+        trainer.run(iter(batches), validation, lambda *_: None)
+        return trainer.kept.layer.weight.detach()
+
+    one, two = batch_of(1), batch_of(2)
+    both = {name: torch.cat([one[name], two[name]]) for name in one}
+    torch.testing.assert_close(trained(2, [one, two]), trained(1, [both]))
+
+
+def test_a_frozen_trunk_stays_fixed_and_then_learns_at_its_own_rate():
+    recipe = recipe_of(freeze_epochs=2)
+    task = task_of(recipe, frozen_trunk=True)
+    before = copy.deepcopy(task.module.trunk.state_dict())
+    seen = []
+
+    def report(trainer, _):
+        same = all(torch.equal(v, before[k]) for k, v in trainer.task.module.trunk.state_dict().items())
+        seen.append(same)
+
+    Trainer(task).run(stream_from(0), validation, report)
+    assert seen == [True, True, False, False]
+
+
+def test_gradients_are_clipped():
+    def moved(clip_norm):
+        recipe = Recipe(epochs=1, batch_size=BATCH, clip_norm=clip_norm,
+                        optimizer=Optimizer(name="sgd", lr=1.0, momentum=0, weight_decay=0),
+                        schedule=Schedule(name="constant", warmup=0))
+        task = task_of(recipe)
+        start = [p.detach().clone() for p in task.module.parameters()]
+        Trainer(loop.dataclasses.replace(task, steps_per_epoch=1)).run(stream_from(0), validation, lambda *_: None)
+        difference = torch.cat([(a - b).flatten() for a, b in zip(start, task.module.parameters(), strict=True)]).detach()
+        return float(difference.norm())
+
+    assert moved(1e-3) == pytest.approx(1e-3, rel=1e-3)
+    assert moved(0) > 1e-2
+
+
+def test_bf16_keeps_weights_in_full_precision():
+    trainer, reports = run(recipe_of(amp="bf16"))
+    assert trainer.amp_dtype == torch.bfloat16
+    assert {p.dtype for p in trainer.kept.parameters()} == {torch.float32}
+    assert np.isfinite(reports[-1].metrics["train_loss"])
+
+
+def test_amp_off_means_off_and_auto_follows_the_processor():
+    assert loop.amp_dtype("off", CPU) is None
+    fast = torch.cpu.get_capabilities().get("avx512_bf16")
+    assert loop.amp_dtype("auto", CPU) == (torch.bfloat16 if fast else None)
+
+
+def test_early_stopping_ends_the_run():
+    recipe = recipe_of(epochs=50, stop=Stop(target_auc=0.6))
+    trainer, _ = run(recipe)
+    assert trainer.progress.epoch < 50
+
+
+def test_divergence_is_an_error_with_advice():
+    recipe = Recipe(epochs=3, batch_size=BATCH, clip_norm=0, optimizer=Optimizer(name="sgd", lr=1e30))
+    with pytest.raises(TrainingError, match=r"optimizer\.lr"):
+        run(recipe)
+
+
+def test_a_stream_that_ends_early_is_an_error():
+    with pytest.raises(TrainingError, match="ended at step 3 of 5"):
+        Trainer(task_of(recipe_of())).run(iter([batch_of(i) for i in range(3)]), validation, lambda *_: None)
+
+
+def test_validation_without_both_classes_is_an_error():
+    def real_only():
+        batch = batch_of(0)
+        return [{**batch, "label": torch.zeros(BATCH)}]
+
+    with pytest.raises(TrainingError, match="one class"):
+        Trainer(task_of(recipe_of())).run(stream_from(0), real_only, lambda *_: None)
+
+
+def test_parts_of_a_file_are_aggregated_before_the_metric():
+    """Two files of two parts: the maximum decides, so the AUC is 1 although single parts overlap."""
+
+    class Given(nn.Module):
+        def forward(self, x):
+            return {"logit": x[:, 0]}
+
+    logits = torch.tensor([[-3.0], [5.0], [0.0], [-1.0]])
+    batch = {"x": logits, "label": torch.tensor([1.0, 1, 0, 0]), "file": torch.tensor([7, 7, 8, 8])}
+    figures = loop.validate(Given(), task_of(recipe_of()), [batch])
+    assert figures["val_auc"] == 1.0
+    assert figures["val_loss"] == pytest.approx((np.log1p(np.exp(-5)) + np.log(2)) / 2, rel=1e-5)
+
+
+def test_the_loop_needs_no_ray():
+    source = pathlib.Path(loop.__file__).read_text(encoding="utf-8")
+    assert "import ray" not in source
