@@ -9,6 +9,7 @@ import json
 import logging
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -83,8 +84,8 @@ def predict(
         _say_json({"file": str(path), **to_dict(verdicts[-1])}, as_json)
     if verdicts and not as_json:
         console.print(verdict_table(verdicts))
-    for path, error in failures:
-        complaints.print(f"[red]{path}: {error}[/red]", highlight=False)
+    for path, failure in failures:
+        complaints.print(f"[red]{path}: {failure}[/red]", highlight=False)
     if failures:
         raise typer.Exit(EXIT_CODES[MediaError])
 
@@ -106,7 +107,7 @@ def prepare(
 ) -> None:
     """Look at every file of a data set, account for it, and keep its prepared Examples."""
     from deepscan.cluster import connected
-    from deepscan.console import ConsoleWatch, grid
+    from deepscan.console import grid, watching
     from deepscan.datasets.dataset import account, open_dataset
     from deepscan.models.catalog import load_builtin
     from deepscan.training.run import LEDGER, settle
@@ -114,7 +115,7 @@ def prepare(
     _load_plugin(plugin)
     prep = settle(load_builtin().get(model), tuple(settings or ())).prep
     origin = _origin(data, where, source_pattern, store, materialize, max_bad, split_seed)
-    with ConsoleWatch(console) as watch, connected(address):
+    with watching(console) as watch, connected(address):
         dataset = open_dataset(origin, prep, out / LEDGER, 1.0, watch)
     console.print(grid(f"Ledger: {out / LEDGER}", ("status", "files"), account(dataset.ledger).items()))
 
@@ -140,7 +141,7 @@ def train(
     address: Address = None,
 ) -> None:
     """Train, calibrate and measure a detector; the bundle is OUT/bundle, the report OUT/report.html."""
-    from deepscan.console import ConsoleWatch
+    from deepscan.console import watching
     from deepscan.training.run import Order
     from deepscan.training.run import train as run
 
@@ -149,7 +150,7 @@ def train(
         calibration=calibration, resume=resume, name=name, address=address,
         origin=_origin(data, where, source_pattern, store, materialize, max_bad, split_seed),
     )
-    with ConsoleWatch(console) as watch:
+    with watching(console) as watch:
         outcome = run(order, watch)
     _show_outcome(outcome, out)
 
@@ -172,7 +173,7 @@ def evaluate(
     """Measure a bundle on a split of a data set; writes JSON, predictions and a report into OUT."""
     from deepscan.bundle import Bundle
     from deepscan.cluster import connected
-    from deepscan.console import ConsoleWatch
+    from deepscan.console import watching
     from deepscan.datasets.dataset import open_dataset
     from deepscan.evaluation import Judging, assess, publish
     from deepscan.training.run import LEDGER
@@ -180,7 +181,7 @@ def evaluate(
     _load_plugin(plugin)
     loaded = Bundle.read(bundle)
     origin = _origin(data, where, source_pattern, store, True, max_bad, split_seed)
-    with ConsoleWatch(console) as watch, connected(address):
+    with watching(console) as watch, connected(address):
         dataset = open_dataset(origin, loaded.prep(), out / LEDGER, 1.0, watch)
         watch.stage(f"Measuring on the {split} split")
         outcome = assess(loaded, dataset, split, Judging(device=device, plugin=plugin))
@@ -199,11 +200,11 @@ def score(
 ) -> None:
     """Judge a folder of any size on Ray Data."""
     from deepscan.cluster import connected
-    from deepscan.console import ConsoleWatch, grid
+    from deepscan.console import grid, watching
     from deepscan.evaluation import Judging
     from deepscan.scoring import score_folder
 
-    with ConsoleWatch(console) as watch, connected(address):
+    with watching(console) as watch, connected(address):
         counts = score_folder(data, bundle, out, Judging(device=device, plugin=plugin), watch)
     console.print(grid(f"Verdicts: {out}", ("label", "files"), counts.items()))
 
@@ -251,10 +252,10 @@ def synthesize(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Make a small data set of camera-like pictures and known manipulations, as a stand-in for yours."""
-    from deepscan.console import ConsoleWatch
+    from deepscan.console import watching
     from deepscan.datasets.synthesize import synthesize as make
 
-    with ConsoleWatch(console) as watch:
+    with watching(console) as watch:
         watch.stage("Synthesizing pictures")
         manifest = make(out, count, size_px, seed, watch.advance)
     console.print(f"Manifest: {manifest}")
@@ -270,11 +271,11 @@ def demo(
     """Go the whole way on a made-up data set: train, measure and serve a detector, and ask it."""
     import shutil
 
-    from deepscan.console import ConsoleWatch, grid
+    from deepscan.console import grid, watching
     from deepscan.demo import Demo, run
 
     shutil.rmtree(out, ignore_errors=True)
-    with ConsoleWatch(console) as watch:
+    with watching(console) as watch:
         result = run(Demo(out=out, files=files, epochs=epochs, workers=workers), watch)
     _show_outcome(result.outcome, out)
     rows = [
@@ -298,10 +299,10 @@ def list_assets() -> None:
 @assets_app.command("fetch")
 def fetch_asset(name: Annotated[str, typer.Argument(help="Name of the asset.")]) -> None:
     """Fetch an asset from DEEPSCAN_ASSETS or its public address into the cache."""
-    from deepscan.console import ConsoleWatch
+    from deepscan.console import watching
     from deepscan.media.assets import fetch
 
-    with ConsoleWatch(console) as watch:
+    with watching(console) as watch:
         watch.stage(f"Fetching {name}")
         path = fetch(name, watch.advance)
     console.print(str(path))
@@ -309,9 +310,18 @@ def fetch_asset(name: Annotated[str, typer.Argument(help="Name of the asset.")])
 
 def main() -> None:
     """Run the command line; every error of deepscan becomes one line and an exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    _run(sys.argv[1:], logging.WARNING)
+
+
+def run_job(command: str, arguments: Sequence[str]) -> None:
+    """Run a command as a job: the same, with a log that can be read without a terminal."""
+    _run([command, *arguments], logging.INFO)
+
+
+def _run(arguments: Sequence[str], level: int) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        app(standalone_mode=True)
+        app(arguments)
     except DeepscanError as error:
         complaints.print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False, soft_wrap=True)
         sys.exit(exit_code(error))

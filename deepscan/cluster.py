@@ -91,7 +91,7 @@ def plan_resources(workers: int, cpus: float, gpus: float) -> Resources:
 
 def available() -> tuple[float, float]:
     """Return the CPUs and GPUs of the cluster."""
-    totals = ray.cluster_resources()
+    totals: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return float(totals.get("CPU", 0)), float(totals.get("GPU", 0))
 
 

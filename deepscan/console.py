@@ -1,6 +1,7 @@
 """What the command line draws: progress, tables and errors."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -17,8 +18,19 @@ from rich.table import Table
 from deepscan.metrics import Figure
 from deepscan.report import FIGURES
 from deepscan.verdict import Verdict
+from deepscan.watch import LogWatch, Watch
 
 COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
+
+
+@contextlib.contextmanager
+def watching(console: Console) -> Iterator[Watch]:
+    """Follow long work: drawn where there is a terminal, logged where there is none."""
+    if not console.is_terminal:
+        yield LogWatch()
+        return
+    with ConsoleWatch(console) as watch:
+        yield watch
 
 
 class ConsoleWatch:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
-import pyarrow.compute as pc
 
 from deepscan.cluster import connected
 from deepscan.datasets.dataset import Origin
+from deepscan.datasets.store import USED
 from deepscan.datasets.synthesize import synthesize
 from deepscan.evaluation import Outcome
 from deepscan.serving.app import serve, stop
@@ -103,10 +103,8 @@ def _ask(outcome: Outcome, watch: Watch) -> dict[str, dict[str, object]]:
 
 
 def _one_of_each(outcome: Outcome) -> list[str]:
-    used = outcome.judged.filter(pc.equal(outcome.judged.column("status"), "used"))
-    labels = used.column("label").to_pylist()
-    paths = used.column("path").to_pylist()
-    return [paths[labels.index(label)] for label in (0, 1)]
+    rows = [row for row in outcome.judged.to_pylist() if row["status"] == USED]
+    return [next(row["path"] for row in rows if row["label"] == label) for label in (0, 1)]
 
 
 def _post(url: str, path: str) -> dict[str, object]:

@@ -95,9 +95,7 @@ class ImagePrep:
         weights = ""
         if self.region == "face" and (finder := self._chosen_finder()) in assets.ASSETS:
             weights = assets.ASSETS.get(finder).sha256
-        # Read back as a bundle is read, so that a margin of 0 and one of 0.0 have one digest.
-        settings = config.from_dict(ImagePrep, config.to_dict(self))
-        identity = f"{config.digest(settings)} {PREP_VERSION} {weights}"
+        identity = f"{config.digest(self)} {PREP_VERSION} {weights}"
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     def resolved(self) -> "ImagePrep":

@@ -142,7 +142,7 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: 
 
 def stop() -> None:
     """Stop the service that ``serve(blocking=False)`` left running."""
-    ray_serve.shutdown()
+    ray_serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _group(bundles: "list[Bundle]", args: ServeArgs) -> Group:
