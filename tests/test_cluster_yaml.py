@@ -155,7 +155,7 @@ def test_lines_of_the_ignore_file_are_plain_and_unique():
 def test_an_upload_leaves_what_is_large_or_useless(tmp_path):
     names = [
         ".git/objects/ab", ".venv/bin/python", "runs/a/bundle/model.safetensors", "data/real/1.jpg",
-        "deepscan/__pycache__/cli.pyc", "somewhere/ledger.parquet", "tests/test_cli.py", "docs/architecture.md",
+        "deepscan/__pycache__/cli.pyc", "somewhere/ledger.parquet", "tests/test_cli.py", "docs/data.md",
     ]  # fmt: skip
     assert left_behind(names, tmp_path) == names
 

@@ -27,7 +27,7 @@ LAYERS = (
     {"evaluation"},
     {"scoring", "training"},
     {"tuning", "optimize", "serving"},
-    {"console"},
+    {"console", "demo"},
     {"cli"},
     {"jobs"},
 )
