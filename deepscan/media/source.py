@@ -1,36 +1,28 @@
 """Media: one file, whatever it holds, decoded lazily."""
 
-import dataclasses
 import functools
-import hashlib
-import io
 import pathlib
+import stat
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from deepscan.errors import MediaError
+from deepscan.media.pixels import decode_picture
+from deepscan.media.probe import Limits, check_bytes, probe
 from deepscan.verdict import MediaFacts
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What is refused before it is decoded.
-
-    Attributes:
-        max_bytes: Largest file.
-        max_pixels: Largest width times height.
-        max_side_px: Longest side.
-    """
-
-    max_bytes: int = 64 * 2**20
-    max_pixels: int = 100_000_000
-    max_side_px: int = 20_000
+__all__ = ["Limits", "Media"]
 
 
 class Media:
-    """One file. Use ``from_bytes`` or ``from_path``; both check limits before anything is decoded."""
+    """One file. Use ``from_bytes`` or ``from_path``; both check limits before anything is decoded.
+
+    Attributes:
+        data: The file's content.
+        facts: What the file is, as read from its header.
+    """
 
     def __init__(self, data: bytes, facts: MediaFacts) -> None:
         """Wrap bytes that were probed already."""
@@ -39,21 +31,43 @@ class Media:
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str, limits: Limits | None = None) -> Self:
-        """Probe bytes and wrap them."""
-        limits = limits or Limits()
-        digest = hashlib.sha256(data).hexdigest()
-        with Image.open(io.BytesIO(data)) as picture:
-            facts = MediaFacts(name=name, kind="image", container=str(picture.format).lower(), bytes=len(data),
-                               sha256=digest, width_px=picture.width, height_px=picture.height)
-        return cls(data, facts)
+        """Probe bytes and wrap them.
+
+        Args:
+            data: The whole file.
+            name: File name, for messages and facts; folders are dropped.
+            limits: What to refuse; None = the defaults of ``Limits``.
+
+        Raises:
+            MediaError: The file is empty, unsupported, too large or has a broken header.
+        """
+        return cls(data, probe(data, name, limits))
 
     @classmethod
     def from_path(cls, path: pathlib.Path, limits: Limits | None = None) -> Self:
-        """Read and probe a file; its size is checked before it is read."""
-        return cls.from_bytes(path.read_bytes(), path.name, limits)
+        """Read and probe a file; its size is checked before it is read.
+
+        Raises:
+            MediaError: There is no such file, it is not a regular file, it cannot be read, or what
+                ``from_bytes`` raises.
+        """
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                msg = f"{str(path)!r} is a folder or a device; name a file."
+                raise MediaError(msg)
+            check_bytes(status.st_size, path.name, limits or Limits())
+            data = path.read_bytes()
+        except (OSError, ValueError) as error:
+            msg = f"{str(path)!r} cannot be read ({error}); check the path and its permissions."
+            raise MediaError(msg) from error
+        return cls.from_bytes(data, path.name, limits)
 
     @functools.cached_property
     def picture_HWC(self) -> NDArray[np.uint8]:
-        """The upright picture, RGB uint8 [H, W, 3]."""
-        with Image.open(io.BytesIO(self.data)) as picture:
-            return np.asarray(picture.convert("RGB"))
+        """The upright picture, RGB uint8 [H, W, 3], C-contiguous; read-only, because all users share it.
+
+        Raises:
+            CorruptMediaError: The pixels are truncated or do not decode.
+        """
+        return decode_picture(self.data, self.facts.name)

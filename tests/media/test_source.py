@@ -1,0 +1,77 @@
+"""Media: one file, checked when it is wrapped, decoded when it is looked at."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from deepscan.errors import CorruptMediaError, MediaError, MediaTooLargeError
+from deepscan.media import source
+from deepscan.media.source import Limits, Media
+
+
+def test_picture_is_upright_contiguous_rgb_of_the_size_in_the_facts(rotated):
+    media = Media.from_bytes(rotated("png", 6), "a.png")
+    picture = media.picture_HWC
+    assert picture.dtype == np.uint8
+    assert picture.shape == (media.facts.height_px, media.facts.width_px, 3) == (60, 40, 3)
+    assert picture.flags.c_contiguous
+
+
+def test_picture_is_decoded_once_and_only_when_asked_for(encode, monkeypatch):
+    calls = []
+    decode = source.decode_picture
+    monkeypatch.setattr(source, "decode_picture", lambda data, name: calls.append(name) or decode(data, name))
+    media = Media.from_bytes(encode("png"), "a.png")
+    assert calls == []
+    assert media.picture_HWC is media.picture_HWC
+    assert calls == ["a.png"]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_shared_picture_cannot_be_changed_by_one_of_its_users(rotated, orientation):
+    picture = Media.from_bytes(rotated("png", orientation), "a.png").picture_HWC
+    with pytest.raises(ValueError, match="read-only"):
+        picture[0, 0, 0] = 1
+
+
+def test_path_and_bytes_give_the_same_media(encode, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode("png"))
+    media = Media.from_path(path)
+    assert media.data == path.read_bytes()
+    assert media.facts == Media.from_bytes(media.data, "a.png").facts
+
+
+def test_cut_file_has_facts_but_no_picture(encode):
+    data = encode("png")
+    media = Media.from_bytes(data[:len(data) // 2], "a.png")
+    assert media.facts.width_px == 60
+    with pytest.raises(CorruptMediaError, match=r"'a\.png' begins like png"):
+        _ = media.picture_HWC
+
+
+def test_missing_file_says_so(tmp_path):
+    with pytest.raises(MediaError, match=r"gone\.png' cannot be read .*No such file"):
+        Media.from_path(tmp_path / "gone.png")
+
+
+def test_folder_and_device_are_refused(tmp_path):
+    with pytest.raises(MediaError, match="is a folder or a device; name a file"):
+        Media.from_path(tmp_path)
+    with pytest.raises(MediaError, match="is a folder or a device"):
+        Media.from_path(pathlib.Path(os.devnull))
+
+
+def test_path_with_a_null_byte_is_refused():
+    with pytest.raises(MediaError, match="cannot be read"):
+        Media.from_path(pathlib.Path("a\0b"))
+
+
+def test_size_is_checked_before_the_file_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "big.png"
+    path.write_bytes(bytes(100))
+    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda self: pytest.fail("the file was read"))
+    with pytest.raises(MediaTooLargeError, match=r"'big\.png' has 100 bytes; at most 99"):
+        Media.from_path(path, Limits(max_bytes=99))
