@@ -46,7 +46,7 @@ class Stage(BaseModel):
     min_replicas: int = Field(default=1, ge=1)
     max_replicas: int = Field(default=1, ge=1)
     max_ongoing: int = Field(default=32, ge=1)
-    max_queued: int = Field(default=64, ge=0)
+    max_queued: int = Field(default=64, ge=1)
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -81,7 +81,7 @@ class ServeArgs(BaseModel):
 
     Attributes:
         bundles: Directories of the bundles to serve.
-        plugins: Python files that define models of these bundles; they are executed.
+        plugin: Python file that defines models of these bundles; it is executed. Empty = none.
         device: Where models run: ``auto``, ``cpu``, ``cuda``.
         limits: What is refused before it is decoded.
         batch_size: Requests whose parts go through a model together, at most.
@@ -96,7 +96,7 @@ class ServeArgs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bundles: Paths = Field(min_length=1)
-    plugins: Paths = ()
+    plugin: str = ""
     device: str = "auto"
     limits: Annotated[Limits, BeforeValidator(_limits)] = Limits()
     batch_size: int = Field(default=8, ge=1)
