@@ -9,6 +9,7 @@ import json
 import logging
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -83,8 +84,8 @@ def predict(
         _say_json({"file": str(path), **to_dict(verdicts[-1])}, as_json)
     if verdicts and not as_json:
         console.print(verdict_table(verdicts))
-    for path, error in failures:
-        complaints.print(f"[red]{path}: {error}[/red]", highlight=False)
+    for path, failure in failures:
+        complaints.print(f"[red]{path}: {failure}[/red]", highlight=False)
     if failures:
         raise typer.Exit(EXIT_CODES[MediaError])
 
@@ -106,7 +107,7 @@ def prepare(
 ) -> None:
     """Look at every file of a data set, account for it, and keep its prepared Examples."""
     from deepscan.cluster import connected
-    from deepscan.console import ConsoleWatch, grid
+    from deepscan.console import grid, watching
     from deepscan.datasets.dataset import account, open_dataset
     from deepscan.models.catalog import load_builtin
     from deepscan.training.run import LEDGER, settle
@@ -114,7 +115,7 @@ def prepare(
     _load_plugin(plugin)
     prep = settle(load_builtin().get(model), tuple(settings or ())).prep
     origin = _origin(data, where, source_pattern, store, materialize, max_bad, split_seed)
-    with ConsoleWatch(console) as watch, connected(address):
+    with watching(console) as watch, connected(address):
         dataset = open_dataset(origin, prep, out / LEDGER, 1.0, watch)
     console.print(grid(f"Ledger: {out / LEDGER}", ("status", "files"), account(dataset.ledger).items()))
 
@@ -140,7 +141,7 @@ def train(
     address: Address = None,
 ) -> None:
     """Train, calibrate and measure a detector; the bundle is OUT/bundle, the report OUT/report.html."""
-    from deepscan.console import ConsoleWatch
+    from deepscan.console import watching
     from deepscan.training.run import Order
     from deepscan.training.run import train as run
 
@@ -149,7 +150,7 @@ def train(
         calibration=calibration, resume=resume, name=name, address=address,
         origin=_origin(data, where, source_pattern, store, materialize, max_bad, split_seed),
     )
-    with ConsoleWatch(console) as watch:
+    with watching(console) as watch:
         outcome = run(order, watch)
     _show_outcome(outcome, out)
 
@@ -170,13 +171,21 @@ def evaluate(
     address: Address = None,
 ) -> None:
     """Measure a bundle on a split of a data set; writes JSON, predictions and a report into OUT."""
-    from deepscan.console import ConsoleWatch
-    from deepscan.evaluation import Judging
-    from deepscan.training.run import assess
+    from deepscan.bundle import Bundle
+    from deepscan.cluster import connected
+    from deepscan.console import watching
+    from deepscan.datasets.dataset import open_dataset
+    from deepscan.evaluation import Judging, assess, publish
+    from deepscan.training.run import LEDGER
 
+    _load_plugin(plugin)
+    loaded = Bundle.read(bundle)
     origin = _origin(data, where, source_pattern, store, True, max_bad, split_seed)
-    with ConsoleWatch(console) as watch:
-        outcome = assess(bundle, origin, split, out, Judging(device=device, plugin=plugin), address, watch)
+    with watching(console) as watch, connected(address):
+        dataset = open_dataset(origin, loaded.prep(), out / LEDGER, 1.0, watch)
+        watch.stage(f"Measuring on the {split} split")
+        outcome = assess(loaded, dataset, split, Judging(device=device, plugin=plugin))
+    publish(outcome, out)
     _show_outcome(outcome, out)
 
 
@@ -191,11 +200,11 @@ def score(
 ) -> None:
     """Judge a folder of any size on Ray Data."""
     from deepscan.cluster import connected
-    from deepscan.console import ConsoleWatch, grid
+    from deepscan.console import grid, watching
     from deepscan.evaluation import Judging
     from deepscan.scoring import score_folder
 
-    with ConsoleWatch(console) as watch, connected(address):
+    with watching(console) as watch, connected(address):
         counts = score_folder(data, bundle, out, Judging(device=device, plugin=plugin), watch)
     console.print(grid(f"Verdicts: {out}", ("label", "files"), counts.items()))
 
@@ -210,8 +219,19 @@ def serve(
     local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
 ) -> None:
     """Serve verdicts over HTTP until interrupted."""
-    _load_plugin(plugin)
-    raise NotImplementedError
+    if local:
+        _serve_local(bundle, host, port, device, plugin)
+        return
+    from deepscan.cluster import connected
+    from deepscan.serving.app import serve as run
+    from deepscan.serving.config import ServeArgs
+
+    args = ServeArgs(
+        bundles=tuple(map(str, bundle)), device=device, plugins=(str(plugin),) if plugin else ()
+    )
+    with connected():
+        console.print(f"Starting at http://{host}:{port} (Ctrl-C stops)")
+        run(args, host, port)
 
 
 @app.command()
@@ -232,13 +252,38 @@ def synthesize(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Make a small data set of camera-like pictures and known manipulations, as a stand-in for yours."""
-    from deepscan.console import ConsoleWatch
+    from deepscan.console import watching
     from deepscan.datasets.synthesize import synthesize as make
 
-    with ConsoleWatch(console) as watch:
+    with watching(console) as watch:
         watch.stage("Synthesizing pictures")
         manifest = make(out, count, size_px, seed, watch.advance)
     console.print(f"Manifest: {manifest}")
+
+
+@app.command()
+def demo(
+    out: Annotated[pathlib.Path, typer.Option(help="Folder; replaced.")] = pathlib.Path("runs/demo"),
+    files: Annotated[int, typer.Option(min=60, help="Pictures to make.")] = 600,
+    epochs: Annotated[int, typer.Option(min=1)] = 6,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Go the whole way on a made-up data set: train, measure and serve a detector, and ask it."""
+    import shutil
+
+    from deepscan.console import grid, watching
+    from deepscan.demo import Demo, run
+
+    shutil.rmtree(out, ignore_errors=True)
+    with watching(console) as watch:
+        result = run(Demo(out=out, files=files, epochs=epochs, workers=workers), watch)
+    _show_outcome(result.outcome, out)
+    rows = [
+        (path, answer["label"], f"{answer['probability']:.3f}", f"{answer['elapsed_ms']:.0f}")
+        for path, answer in result.answers.items()
+    ]
+    console.print(grid("Asked over HTTP", ("file", "verdict", "P(fake)", "ms"), rows))
+    console.print(grid("Timings", ("stage", "seconds"), [(n, f"{s:.1f}") for n, s in result.seconds.items()]))
 
 
 @assets_app.command("list")
@@ -254,10 +299,10 @@ def list_assets() -> None:
 @assets_app.command("fetch")
 def fetch_asset(name: Annotated[str, typer.Argument(help="Name of the asset.")]) -> None:
     """Fetch an asset from DEEPSCAN_ASSETS or its public address into the cache."""
-    from deepscan.console import ConsoleWatch
+    from deepscan.console import watching
     from deepscan.media.assets import fetch
 
-    with ConsoleWatch(console) as watch:
+    with watching(console) as watch:
         watch.stage(f"Fetching {name}")
         path = fetch(name, watch.advance)
     console.print(str(path))
@@ -265,9 +310,18 @@ def fetch_asset(name: Annotated[str, typer.Argument(help="Name of the asset.")])
 
 def main() -> None:
     """Run the command line; every error of deepscan becomes one line and an exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    _run(sys.argv[1:], logging.WARNING)
+
+
+def run_job(command: str, arguments: Sequence[str]) -> None:
+    """Run a command as a job: the same, with a log that can be read without a terminal."""
+    _run([command, *arguments], logging.INFO)
+
+
+def _run(arguments: Sequence[str], level: int) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        app(standalone_mode=True)
+        app(arguments)
     except DeepscanError as error:
         complaints.print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False, soft_wrap=True)
         sys.exit(exit_code(error))
@@ -302,12 +356,25 @@ def _origin(
 def _show_outcome(outcome: Any, out: pathlib.Path) -> None:
     from deepscan.console import figures_table, grid
 
-    overall = outcome.evaluation.overall
-    counts = overall.counts
+    counts = outcome.evaluation.counts
     console.print(grid("Ledger", ("status", "files"), outcome.account.items()))
     title = f"{outcome.bundle.card.id} on {counts.files} files of {counts.sources} sources"
-    console.print(figures_table(title, overall.figures))
-    console.print(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}")
+    console.print(figures_table(title, outcome.evaluation.overall))
+    console.print(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}", highlight=False)
+
+
+def _serve_local(
+    bundles: list[pathlib.Path], host: str, port: int, device: str, plugin: pathlib.Path | None
+) -> None:
+    import uvicorn
+
+    from deepscan.detector import Detector
+    from deepscan.serving.api import build_api
+    from deepscan.serving.local import LocalBackend
+
+    _load_plugin(plugin)
+    backend = LocalBackend([Detector.load(path, device) for path in bundles])
+    uvicorn.run(build_api(backend, Limits()), host=host, port=port, log_level="warning")
 
 
 def _say_json(values: dict[str, Any], wanted: bool) -> None:

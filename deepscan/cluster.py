@@ -91,7 +91,7 @@ def plan_resources(workers: int, cpus: float, gpus: float) -> Resources:
 
 def available() -> tuple[float, float]:
     """Return the CPUs and GPUs of the cluster."""
-    totals = ray.cluster_resources()
+    totals: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return float(totals.get("CPU", 0)), float(totals.get("GPU", 0))
 
 
@@ -129,12 +129,13 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
 def _start_local(cpus: int | None) -> None:
     shared_memory = os.statvfs("/dev/shm")  # noqa: S108  (its free space is asked for; nothing is written)
     free_bytes = shared_memory.f_bavail * shared_memory.f_frsize
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors trigger a false alarm in it
     ray.init(
         address="local",
         num_cpus=cpus or max(2, os.cpu_count() or 2),
         object_store_memory=min(OBJECT_STORE_BYTES, max(free_bytes // 2, 80 * 2**20)),
         include_dashboard=False,
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
         log_to_driver=False,
     )
 

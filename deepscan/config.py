@@ -79,8 +79,12 @@ def override(config: C, assignments: Iterable[str]) -> C:
 
 
 def digest(config: Any) -> str:
-    """Return 16 hex digits of the SHA-256 of a configuration's class name and values."""
-    body = json.dumps([type(config).__name__, dataclasses.asdict(config)], sort_keys=True)
+    """Return 16 hex digits of the SHA-256 of a configuration's class name and values.
+
+    Values count as their fields' types, so 1 and 1.0 are the same for a float.
+    """
+    normal = from_dict(type(config), to_dict(config))
+    body = json.dumps([type(config).__name__, to_dict(normal)], sort_keys=True)
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 

@@ -1,6 +1,7 @@
 """What the command line draws: progress, tables and errors."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -15,20 +16,21 @@ from rich.progress import (
 from rich.table import Table
 
 from deepscan.metrics import Figure
+from deepscan.report import FIGURES
 from deepscan.verdict import Verdict
+from deepscan.watch import LogWatch, Watch
 
-FIGURES = {
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "eer": "equal error rate",
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "brier": "Brier",
-    "ece": "ECE",
-    "tpr_at_fpr_1": "TPR at 1 % FPR",
-    "tpr_at_fpr_5": "TPR at 5 % FPR",
-}
 COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
+
+
+@contextlib.contextmanager
+def watching(console: Console) -> Iterator[Watch]:
+    """Follow long work: drawn where there is a terminal, logged where there is none."""
+    if not console.is_terminal:
+        yield LogWatch()
+        return
+    with ConsoleWatch(console) as watch:
+        yield watch
 
 
 class ConsoleWatch:
@@ -90,7 +92,7 @@ def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
 
 def figures_table(title: str, figures: Mapping[str, Figure]) -> Table:
     """Return the figures with their 95 % intervals."""
-    rows = [(FIGURES.get(name, name), _number(f.value), _interval(f)) for name, f in figures.items()]
+    rows = [(FIGURES[name][0], _number(f.value), _interval(f)) for name, f in figures.items()]
     return grid(title, ("figure", "value", "95 % interval"), rows)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import ray.data
 import torch
 from numpy.typing import NDArray
@@ -20,12 +21,13 @@ from numpy.typing import NDArray
 from deepscan.bundle import Bundle
 from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
 from deepscan.datasets import stream
-from deepscan.datasets.dataset import DataSet
+from deepscan.datasets.dataset import DataSet, account
 from deepscan.detector import Detector, pick_device
 from deepscan.errors import DataError
 from deepscan.metrics import Evaluation, Predictions, evaluate
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_plugin
+from deepscan.report import Page, render, to_json
 
 STANDARD_COLUMNS = ("path", "label", "split", "source", "generator", "status", "reason", "examples")
 MAX_GROUP_VALUES = 20
@@ -56,6 +58,27 @@ class Judging:
     def gpus(self) -> int:
         """GPUs of each actor: one where the device is a GPU."""
         return int(pick_device(self.device).startswith("cuda"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What measuring a bundle came to.
+
+    Attributes:
+        bundle: The bundle.
+        split: The split it was measured on.
+        evaluation: The figures.
+        judged: The split's rows of the ledger with ``logit`` and ``probability``.
+        account: Number of files of the whole data set by status.
+        history: Metrics of every epoch of training, where it was trained just now.
+    """
+
+    bundle: Bundle
+    split: str
+    evaluation: Evaluation
+    judged: pa.Table
+    account: dict[str, int]
+    history: tuple[dict[str, float], ...] = ()
 
 
 class _Judge:
@@ -136,6 +159,50 @@ def measure(bundle: Bundle, judged: pa.Table, judging: Judging) -> Evaluation:
         raise DataError(msg)
     rng = np.random.default_rng(judging.seed)
     return evaluate(_as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
+
+
+def assess(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> Outcome:
+    """Judge a split of a data set and measure the bundle on it.
+
+    Raises:
+        DataError: No file of the split could be judged.
+    """
+    judged = predictions(bundle, data, split, judging)
+    evaluation = measure(bundle, judged, judging)
+    return Outcome(
+        bundle=bundle, split=split, evaluation=evaluation, judged=judged, account=account(data.ledger)
+    )
+
+
+def publish(outcome: Outcome, out: pathlib.Path) -> pathlib.Path:
+    """Write ``evaluation.json``, ``predictions.parquet`` and ``report.html``; return the last's path."""
+    out.mkdir(parents=True, exist_ok=True)
+    page = _page(outcome)
+    (out / "evaluation.json").write_text(to_json(page), encoding="utf-8")
+    pq.write_table(outcome.judged, out / "predictions.parquet")
+    path = out / "report.html"
+    path.write_text(render(page), encoding="utf-8")
+    return path
+
+
+def _page(outcome: Outcome) -> Page:
+    card = outcome.bundle.card
+    return Page(
+        title=f"{card.name} on the {outcome.split} split",
+        facts={
+            "bundle": card.id,
+            "model": card.model,
+            "modality": card.modality,
+            "preparation": card.prep_digest,
+            "calibration": card.calibration.kind,
+            "training data": card.data.get("digest", ""),
+            "derived from": card.parent or "scratch",
+        },
+        evaluation=outcome.evaluation,
+        point=card.operating,
+        ledger=outcome.account,
+        history=outcome.history,
+    )
 
 
 def _aligned(data: DataSet, logits: Mapping[int, float]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

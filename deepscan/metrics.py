@@ -158,7 +158,8 @@ class Evaluation:
     - ``eer``: error rate where both classes err alike, on the ROC's straight segments.
     - ``accuracy``, ``balanced_accuracy``, ``precision``, ``recall``, ``f1``: at the threshold.
     - ``brier``: mean squared difference of probability and label (Brier, 1950).
-    - ``ece``: expected calibration error over 15 bins of equal width (Naeini et al., AAAI 2015).
+    - ``ece``: expected calibration error over 15 bins of equal width (Naeini et al., AAAI 2015). Few
+      files a bin make it, and more so its interval, too large.
     - ``tpr_at_fpr_1``, ``tpr_at_fpr_5``: largest share of fakes found by a threshold that calls at
       most 1 % or 5 % of the real files fake; thresholds that exist, so no interpolation.
 

@@ -99,8 +99,9 @@ def _judge(
 ) -> None:
     size = max(1, min(FILES_PER_TASK, -(-len(pending) // 8)))
     pieces = [{"paths": pending[start : start + size]} for start in range(0, len(pending), size)]
+    analyst: Any = _Analyst  # Ray takes the class and makes the object in the actor
     judged = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map(
-        _Analyst,
+        analyst,
         fn_constructor_args=([str(path.resolve()) for path in bundles], str(out.resolve()), judging),
         num_cpus=judging.cpus,
         num_gpus=judging.gpus,

@@ -137,7 +137,8 @@ def training(stream: TrainingStream, first_epoch: int, epochs: int, cpus: float)
     shared = ray.put(stream)
 
     def unit(rows: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
-        return _fetched(shared).unit(first + int(rows["id"][0]))
+        source: TrainingStream = _fetched(shared)
+        return source.unit(first + int(rows["id"][0]))
 
     numbers = ray.data.range(last - first, override_num_blocks=last - first)
     return numbers.map_batches(unit, batch_size=None, num_cpus=cpus)

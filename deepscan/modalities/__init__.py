@@ -5,7 +5,7 @@ A modality is a record of functions; adding one is adding a file here that regis
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,9 @@ class Prep(Protocol):
     @property
     def digest(self) -> str:
         """Hex digest of everything that the output depends on besides the media."""
+
+    def resolved(self) -> Self:
+        """Return the Prep with every choice that was left to the machine made; a run begins with this."""
 
     def __call__(self, media: Media) -> list[Example]:
         """Prepare a file: one Example a part (a face, a window of time), never an empty list.

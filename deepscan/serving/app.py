@@ -102,16 +102,21 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: 
     application = build(args)
     ray_serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     url = f"http://{host}:{port}"
-    with contextlib.ExitStack() as stop:
-        stop.callback(ray_serve.shutdown)
+    with contextlib.ExitStack() as ending:
+        ending.callback(stop)
         ray_serve.run(application, name=NAME)
         _wait_until_ready(url)
         log.info("Serving %s at %s", ", ".join(args.bundles), url)
         if blocking:
             _wait_for_interrupt()
         else:
-            stop.pop_all()
+            ending.pop_all()
     return url
+
+
+def stop() -> None:
+    """Stop the service that ``serve(blocking=False)`` left running."""
+    ray_serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _group(bundles: "list[Bundle]", args: ServeArgs) -> Group:

@@ -124,8 +124,9 @@ def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
         except ray.train.TrainingFailedError as error:
             msg = f"Training failed; --resume goes on from the last finished epoch. Cause: {error}"
             raise TrainingError(msg) from error
-    if isinstance(result.return_value, DeepscanError):
-        raise result.return_value
+    outcome: DeepscanError | None = result.return_value
+    if outcome is not None:
+        raise outcome
     return Bundle.read(job.out / BEST)
 
 
@@ -153,7 +154,7 @@ def epochs_done(out: pathlib.Path) -> int:
     return int(pathlib.Path(checkpoint.path).name.partition("-")[2]) if checkpoint else 0
 
 
-def _trainer(job: Job, streams: Streams) -> ray.train.torch.TorchTrainer:
+def _trainer(job: Job, streams: Streams) -> Any:
     cpus = min(1.0, job.resources.data_cpus)
 
     def training() -> ray.data.Dataset:
@@ -162,22 +163,24 @@ def _trainer(job: Job, streams: Streams) -> ray.train.torch.TorchTrainer:
     def validation() -> ray.data.Dataset:
         return stream.evaluation(streams.validation, streams.reader, cpus)
 
-    return ray.train.torch.TorchTrainer(
+    # Ray's annotations describe the interface before Train V2, hence Any.
+    train_v2: Any = ray.train
+    return train_v2.torch.TorchTrainer(
         _worker,
         train_loop_config={"job": job},
         # Ray calls these anew whenever workers start, so a restart streams from its epoch on.
         datasets={"train": training, "validation": validation},
         dataset_config=SplitData(),
-        scaling_config=ray.train.ScalingConfig(
+        scaling_config=train_v2.ScalingConfig(
             num_workers=job.resources.workers,
             use_gpu=job.resources.worker_gpus > 0,
             resources_per_worker=job.resources.per_worker,
         ),
-        run_config=ray.train.RunConfig(
+        run_config=train_v2.RunConfig(
             name=RAY_RUN,
             storage_path=str(job.out.resolve()),
-            failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=3),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            failure_config=train_v2.FailureConfig(max_failures=3, controller_failure_limit=3),
+            checkpoint_config=train_v2.CheckpointConfig(num_to_keep=2),
         ),
     )
 

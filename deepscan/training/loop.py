@@ -231,8 +231,8 @@ def validate(module: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[st
 def _figures(rows: list[tuple[int, float, float]], aggregate: Callable[..., float]) -> dict[str, float]:
     parts: dict[int, list[float]] = {}
     labels = {file: label for file, label, _ in rows}
-    for file, _, logit in rows:
-        parts.setdefault(file, []).append(logit)
+    for file, _, value in rows:
+        parts.setdefault(file, []).append(value)
     label = np.asarray([labels[file] for file in parts])
     logit = np.asarray([aggregate(np.asarray(values, np.float32)) for values in parts.values()])
     area = auc(label.astype(np.int64), logit)

@@ -6,8 +6,6 @@ import pathlib
 from importlib import metadata
 from typing import Any
 
-import pyarrow as pa
-
 from deepscan import config
 from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
@@ -16,8 +14,7 @@ from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Plan, Shape
 from deepscan.datasets.stream import TrainingStream
 from deepscan.errors import ConfigError
-from deepscan.evaluation import Judging, calibrate, measure, predictions
-from deepscan.metrics import Evaluation
+from deepscan.evaluation import Judging, Outcome, assess, calibrate, publish
 from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models import ModelSpec
@@ -60,25 +57,6 @@ class Order:
     resume: bool = False
     name: str = ""
     address: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What a run came to.
-
-    Attributes:
-        bundle: The best epoch, calibrated, with its figures.
-        evaluation: Figures on the test split.
-        judged: The ledger of the test split with logits and probabilities.
-        history: Metrics of every epoch.
-        account: Number of files by status.
-    """
-
-    bundle: Bundle
-    evaluation: Evaluation
-    judged: pa.Table
-    history: list[dict[str, float]]
-    account: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,22 +130,16 @@ def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcom
     watch.stage("Calibrating on the validation split")
     bundle = calibrate(bundle, data, order.calibration, judging)
     watch.stage("Measuring on the test split")
-    judged = predictions(bundle, data, "test", judging)
-    evaluation = measure(bundle, judged, judging)
+    outcome = assess(bundle, data, "test", judging)
     figures = {
-        "test": {
-            "counts": config.to_dict(evaluation.overall.counts),
-            "figures": {n: config.to_dict(f) for n, f in evaluation.overall.figures.items()},
-        }
+        "counts": config.to_dict(outcome.evaluation.counts),
+        "figures": {name: config.to_dict(figure) for name, figure in outcome.evaluation.overall.items()},
     }
-    bundle = bundle.amend(metrics=bundle.card.metrics | figures)
-    return Outcome(
-        bundle=bundle,
-        evaluation=evaluation,
-        judged=judged,
-        history=read_history(order.out / HISTORY),
-        account=account(data.ledger),
-    )
+    bundle = bundle.amend(metrics=bundle.card.metrics | {"test": figures})
+    history = tuple(read_history(order.out / HISTORY))
+    outcome = dataclasses.replace(outcome, bundle=bundle, history=history)
+    publish(outcome, order.out)
+    return outcome
 
 
 def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:

@@ -116,8 +116,8 @@ class MovingAverage:
         """Move towards the module's weights by ``1 - decay``."""
         for kept, value in zip(self.module.parameters(), module.parameters(), strict=True):
             kept.lerp_(value, 1 - self.decay)
-        for kept, value in zip(self.module.buffers(), module.buffers(), strict=True):
-            kept.copy_(value)
+        for held, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
+            held.copy_(buffer)
 
 
 def save(directory: pathlib.Path, progress: Progress, **states: Any) -> None:

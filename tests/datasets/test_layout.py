@@ -1,12 +1,13 @@
 import json
 import os
 import pathlib
+import re
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from deepscan.datasets.layout import digest, scan
+from deepscan.datasets.layout import LABEL_WORDS, SPLIT_WORDS, digest, scan
 from deepscan.errors import ConfigError, DataError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -261,6 +262,46 @@ def test_digest_of_a_vanished_file_says_so(tmp_path):
     (tmp_path / "real/a.jpg").unlink()
     with pytest.raises(DataError, match="cannot be read any more"):
         digest(table)
+
+
+# --- docs/data.md --------------------------------------------------------------------------------
+
+
+def examples(kind):
+    text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    found = re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found
+
+
+def test_the_layouts_of_the_documentation_read_as_it_says(tmp_path):
+    lines = [line.split() for block in examples("layout") for line in block.splitlines()]
+    for i, (name, *expected) in enumerate(lines):
+        [(label, split, generator)] = rows(scan(plant(tmp_path / str(i), name)))
+        said = [("real", "fake")[label], split, generator and f"generator={generator}"]
+        assert [word for word in said if word] == expected
+    assert scan(plant(tmp_path / "all", *(line[0] for line in lines))).num_rows == len(lines)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_the_manifests_of_the_documentation_read(tmp_path, kind):
+    for text in examples(kind):
+        table = scan(write(tmp_path, f"manifest.{kind}", text))
+        assert rows(table, "label")[:2] == [(0,), (1,)]
+
+
+def test_the_code_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
+    plant(tmp_path / "faces", *(f"{label}/{i:03}.jpg" for label in ("real", "fake") for i in range(10)))
+    monkeypatch.chdir(tmp_path)
+    for code in examples("python"):
+        exec(code, {})
+    assert capsys.readouterr().out.startswith("20 ")
+    assert len(scan("demo")) == 24
+
+
+def test_the_words_of_the_documentation_are_those_of_the_code():
+    text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    assert all(re.search(rf"\b{word}\b", text) for word in (*LABEL_WORDS, *SPLIT_WORDS))
 
 
 @pytest.mark.media

@@ -1,0 +1,260 @@
+"""Pictures: the faces in them, or the whole."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepscan import config
+from deepscan.errors import ConfigError, NoFaceError
+from deepscan.media import assets, degrade, pixels
+from deepscan.media.faces import Face, Finder, align_crop, default_finder, find_faces
+from deepscan.media.pixels import Picture
+from deepscan.media.source import Media
+from deepscan.modalities import MODALITIES, Column, Example, Modality
+from deepscan.recipe import Augment
+from deepscan.verdict import Box, Region
+
+PREP_VERSION = 1
+"""Part of every digest; goes up with any change of code that changes an Example."""
+
+Change = Callable[[Picture], Picture]
+"""A change of a picture whose parameters are drawn already."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImagePrep:
+    """Pictures to square crops: columns ``pixels`` uint8 [S, S, 3] and ``box`` float32 [4].
+
+    ``box`` is left, top, right, bottom as fractions of the upright picture: the face, without the
+    margin, or the square that was taken. Nothing depends on the machine: ``auto`` must be replaced by
+    ``resolved()`` before a Prep that looks for faces has a digest or runs.
+
+    Attributes:
+        size_px: Side S of a crop.
+        region: ``face`` gives one Example a face; ``whole`` the largest central square, bit-exact where
+            the picture is a square of ``size_px`` already.
+        finder: Who looks for faces: ``yunet`` (an asset), ``haar`` (ships with OpenCV), or ``auto``.
+        margin: Share of the face that is added on each side, in [0, 2].
+        no_face: Without a face ``abstain``, or take the largest central square (``center``).
+        min_face_px: Faces whose shorter side is smaller are not judged.
+        max_faces: Only so many of the largest faces are judged.
+        min_score: Less certain faces are not judged, in [0, 1]; see ``faces.Face``.
+        denoise: Strength in [0, 1] of smoothing, on the crop; 0 = off.
+        equalize: Strength in [0, 1] of evening out contrast, after that; 0 = off.
+        sharpen: Strength in [0, 1] of sharpening, after that; 0 = off.
+    """
+
+    size_px: int = 224
+    region: Literal["face", "whole"] = "face"
+    finder: Literal["auto", "yunet", "haar"] = "auto"
+    margin: float = 0.3
+    no_face: Literal["abstain", "center"] = "abstain"
+    min_face_px: int = 32
+    max_faces: int = 4
+    min_score: float = 0.6
+    denoise: float = 0.0
+    equalize: float = 0.0
+    sharpen: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: A value is out of range.
+        """
+        limits = {"size_px": (8, 4096), "margin": (0, 2), "min_face_px": (1, 4096), "max_faces": (1, 1000),
+                  "min_score": (0, 1), "denoise": (0, 1), "equalize": (0, 1), "sharpen": (0, 1)}
+        for name, (low, high) in limits.items():
+            if not low <= (given := getattr(self, name)) <= high:
+                msg = f"Setting {name!r} of ImagePrep must be in [{low}, {high}], not {given}."
+                raise ConfigError(msg)
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """Every column of an Example."""
+        pixels_HWC = Column(shape=(self.size_px, self.size_px, 3), dtype="uint8")
+        return {"pixels": pixels_HWC, "box": Column(shape=(4,), dtype="float32")}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that the model reads."""
+        return ("pixels",)
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of the settings, the version of this code and the finder's weights.
+
+        Raises:
+            ConfigError: The finder is still ``auto``.
+        """
+        weights = ""
+        if self.region == "face" and (finder := self._chosen_finder()) in assets.ASSETS:
+            weights = assets.ASSETS.get(finder).sha256
+        identity = f"{config.digest(self)} {PREP_VERSION} {weights}"
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    def resolved(self) -> "ImagePrep":
+        """Return the Prep with ``auto`` replaced by the best finder on this machine; call it once a run.
+
+        Raises:
+            AssetError: The finder's weights are altered.
+        """
+        if self.region == "whole" or self.finder != "auto":
+            return self
+        return dataclasses.replace(self, finder=default_finder())
+
+    def __call__(self, media: Media) -> list[Example]:
+        """Prepare a picture: one Example a face, largest first, or one of the central square.
+
+        Raises:
+            NoFaceError: There is no face to judge, and ``no_face`` is ``abstain``.
+            AssetError: The finder's weights are absent; another finder never takes its place.
+            ConfigError: The finder is still ``auto``.
+            MediaError: The media does not decode.
+        """
+        picture_HWC = media.picture_HWC
+        if self.region == "whole":
+            return [self._central_square(picture_HWC)]
+        faces = find_faces(picture_HWC, finder=self._chosen_finder(), min_score=self.min_score)
+        judged = [face for face in faces if min(face.width_px, face.height_px) >= self.min_face_px]
+        if judged:
+            return [self._face(picture_HWC, face) for face in judged[:self.max_faces]]
+        if self.no_face == "center":
+            return [self._central_square(picture_HWC)]
+        smaller = f"; {len(faces)} smaller" if faces else ""
+        msg = f"No face of at least {self.min_face_px} px was found{smaller}. Give a larger picture."
+        raise NoFaceError(msg)
+
+    def _chosen_finder(self) -> Finder:
+        if self.finder == "auto":
+            msg = "The finder 'auto' depends on the machine; take resolved(), or name 'yunet' or 'haar'."
+            raise ConfigError(msg)
+        return self.finder
+
+    def _face(self, picture_HWC: Picture, face: Face) -> Example:
+        crop_HWC = align_crop(picture_HWC, face, self.size_px, self.margin)
+        return self._example(crop_HWC, picture_HWC, face.box_px)
+
+    def _central_square(self, picture_HWC: Picture) -> Example:
+        height, width = picture_HWC.shape[:2]
+        side = min(height, width)
+        left, top = (width - side) // 2, (height - side) // 2
+        square_HWC = pixels.fit_square(picture_HWC, self.size_px)
+        return self._example(square_HWC, picture_HWC, (left, top, left + side, top + side))
+
+    def _example(self, crop_HWC: Picture, picture_HWC: Picture, box_px: Box) -> Example:
+        if self.denoise > 0:
+            crop_HWC = pixels.denoise(crop_HWC, self.denoise)
+        if self.equalize > 0:
+            crop_HWC = pixels.equalize(crop_HWC, self.equalize)
+        if self.sharpen > 0:
+            crop_HWC = pixels.sharpen(crop_HWC, self.sharpen)
+        height, width = picture_HWC.shape[:2]
+        box = np.clip(np.array(box_px) / (width, height, width, height), 0, 1)
+        return {"pixels": np.ascontiguousarray(crop_HWC), "box": box.astype(np.float32)}
+
+
+def draw_changes(augment: Augment, side_px: int, rng: np.random.Generator) -> list[Change]:
+    """Draw the random changes of one training example of ``side_px`` squared, in the order to apply them.
+
+    The crop comes first, so that the others touch fewer pixels. Those that resample (rotation,
+    rescaling, blur) come with a low probability, because they destroy the fine traces of forgeries.
+    """
+    kept_px = max(1, round(augment.crop * side_px))
+    changes = [] if kept_px == side_px else [_draw_crop(side_px, kept_px, rng)]
+    return changes + [draw(kept_px, rng) for chance, draw in _LEVELS[augment.level] if rng.random() < chance]
+
+
+def augment_pixels(example: Example, augment: Augment, rng: np.random.Generator) -> Example:
+    """Return the Example with its ``pixels`` changed at random; the other columns stay.
+
+    With ``augment.crop`` below 1 the pixels are a smaller square, at the scale they had.
+    """
+    picture_HWC = example["pixels"]
+    for change in draw_changes(augment, picture_HWC.shape[0], rng):
+        picture_HWC = change(picture_HWC)
+    return {**example, "pixels": picture_HWC}
+
+
+def _draw_crop(side_px: int, kept_px: int, rng: np.random.Generator) -> Change:
+    top, left = rng.integers(0, side_px - kept_px + 1, 2).tolist()
+    return functools.partial(degrade.crop, top=top, left=left, height=kept_px, width=kept_px)
+
+
+def _draw_flip(side_px: int, rng: np.random.Generator) -> Change:
+    return degrade.flip
+
+
+def _draw_rotation(side_px: int, rng: np.random.Generator) -> Change:
+    return functools.partial(degrade.rotate, angle_deg=rng.uniform(-10, 10))
+
+
+def _draw_color(side_px: int, rng: np.random.Generator) -> Change:
+    return functools.partial(
+        degrade.adjust_color,
+        brightness=rng.uniform(-0.1, 0.1),
+        contrast=rng.uniform(0.85, 1.15),
+        saturation=rng.uniform(0.8, 1.2),
+        hue_deg=rng.uniform(-6, 6),
+    )
+
+
+def _draw_rescale(side_px: int, rng: np.random.Generator) -> Change:
+    return functools.partial(degrade.rescale, factor=rng.uniform(0.4, 0.95))
+
+
+def _draw_blur(side_px: int, rng: np.random.Generator) -> Change:
+    return functools.partial(degrade.blur, sigma_px=rng.uniform(0.3, 1.5))
+
+
+def _draw_noise(side_px: int, rng: np.random.Generator) -> Change:
+    return functools.partial(degrade.noise, sigma=rng.uniform(1, 8), rng=rng)
+
+
+def _draw_jpeg(side_px: int, rng: np.random.Generator) -> Change:
+    return functools.partial(degrade.jpeg, quality=int(rng.integers(40, 96)))
+
+
+def _draw_cutout(side_px: int, rng: np.random.Generator) -> Change:
+    height, width = np.ceil(side_px * rng.uniform(0.1, 0.3, 2)).astype(int).tolist()
+    top, left = int(rng.integers(0, side_px - height + 1)), int(rng.integers(0, side_px - width + 1))
+    return functools.partial(
+        degrade.cutout, top=top, left=left, height=height, width=width, value=int(rng.integers(0, 256)))
+
+
+Draw = Callable[[int, np.random.Generator], Change]
+
+_BASIC: tuple[tuple[float, Draw], ...] = ((0.5, _draw_flip), (0.3, _draw_rotation), (0.8, _draw_color))
+_ADVANCED: tuple[tuple[float, Draw], ...] = (
+    (0.3, _draw_rescale), (0.2, _draw_blur), (0.2, _draw_noise), (0.5, _draw_jpeg), (0.2, _draw_cutout))
+_LEVELS = {"none": (), "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
+
+
+def _accepts(media: Media) -> bool:
+    return media.facts.kind == "image"
+
+
+def _aggregate(logits: NDArray[np.float32]) -> float:
+    """One forged face makes the picture a fake."""
+    return float(np.max(logits))
+
+
+def _locate(example: Example) -> Region:
+    left, top, right, bottom = example["box"].tolist()
+    return Region(box=(left, top, right, bottom))
+
+
+MODALITIES.register("image", Modality(
+    name="image",
+    summary="A picture: each face in it, or the whole.",
+    accepts=_accepts,
+    prep=ImagePrep,
+    augment=augment_pixels,
+    aggregate=_aggregate,
+    locate=_locate,
+))

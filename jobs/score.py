@@ -1,0 +1,14 @@
+r"""Judge a folder of any size on a cluster.
+
+    ray job submit --working-dir . -- python jobs/score.py --data /shared/inbox \
+        --bundle /shared/runs/first/bundle --out /shared/verdicts
+
+The options are those of ``deepscan score``. Paths are absolute, on storage that the machines share.
+"""
+
+import sys
+
+from deepscan.cli import run_job
+
+if __name__ == "__main__":
+    run_job("score", sys.argv[1:])

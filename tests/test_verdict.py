@@ -1,0 +1,131 @@
+import dataclasses
+import json
+import typing
+
+import pytest
+
+from deepscan import verdict
+from deepscan.verdict import (
+    Abstention,
+    Evidence,
+    Label,
+    MediaFacts,
+    Part,
+    Region,
+    Score,
+    Uncertainty,
+    Verdict,
+    to_dict,
+)
+
+SCHEMA = {
+    "Region": ["box", "start_s", "end_s"],
+    "Part": ["probability", "region"],
+    "Score": ["detector", "bundle", "modality", "logit", "probability", "label", "parts"],
+    "Abstention": ["detector", "bundle", "modality", "reason", "message"],
+    "Evidence": ["analyzer", "summary", "measurements", "limits"],
+    "Uncertainty": ["low", "high", "files"],
+    "MediaFacts": ["name", "kind", "container", "bytes", "sha256", "width_px", "height_px"],
+    "Verdict": [
+        "label",
+        "probability",
+        "uncertainty",
+        "scores",
+        "abstentions",
+        "evidence",
+        "media",
+        "bundles",
+        "elapsed_ms",
+    ],
+}
+"""The public JSON schema. Clients read these keys: add to them, but rename or remove none."""
+
+FACTS = MediaFacts(name="a.jpg", kind="image", container="jpeg", bytes=123, sha256="ab" * 32)
+
+
+@pytest.fixture
+def full():
+    part = Part(probability=0.9, region=Region(box=(0.1, 0.2, 0.3, 0.4), start_s=0.0, end_s=1.5))
+    score = Score(
+        detector="cnn", bundle="cnn-12", modality="image", logit=2.2, probability=0.9, label="fake",
+        parts=(part,),
+    )  # fmt: skip
+    return Verdict(
+        label="fake",
+        probability=0.9,
+        uncertainty=Uncertainty(low=0.7, high=0.97, files=40),
+        scores=(score,),
+        abstentions=(
+            Abstention(detector="av", bundle="av-1", modality="av", reason="no-sound", message="No sound."),
+        ),
+        evidence=(
+            Evidence(
+                analyzer="ela", summary="Even.", measurements={"spread_px": 1.0}, limits="Resaved files."
+            ),
+        ),
+        media=dataclasses.replace(FACTS, width_px=640, height_px=480),
+        bundles=("av-1", "cnn-12"),
+        elapsed_ms=12.5,
+    )
+
+
+@pytest.fixture
+def bare():
+    return Verdict(
+        label="inconclusive",
+        probability=None,
+        uncertainty=None,
+        scores=(),
+        abstentions=(),
+        evidence=(),
+        media=FACTS,
+        bundles=(),
+        elapsed_ms=1.0,
+    )
+
+
+def test_the_schema_is_the_one_that_was_published():
+    classes = [kind for kind in vars(verdict).values() if dataclasses.is_dataclass(kind)]
+    assert {kind.__name__: [f.name for f in dataclasses.fields(kind)] for kind in classes} == SCHEMA
+
+
+def test_the_labels_are_the_published_ones():
+    assert typing.get_args(Label) == ("real", "fake", "inconclusive")
+
+
+@pytest.mark.parametrize("name", ["full", "bare"])
+def test_a_verdict_is_strict_json(name, request):
+    values = to_dict(request.getfixturevalue(name))
+    text = json.dumps(values, allow_nan=False)
+    assert list(json.loads(text)) == SCHEMA["Verdict"]
+
+
+def test_nested_parts_keep_their_keys_and_values(full):
+    values = json.loads(json.dumps(to_dict(full)))
+    (score,) = values["scores"]
+    assert list(score) == SCHEMA["Score"]
+    assert score["parts"] == [
+        {"probability": 0.9, "region": {"box": [0.1, 0.2, 0.3, 0.4], "start_s": 0.0, "end_s": 1.5}}
+    ]
+    assert values["uncertainty"] == {"low": 0.7, "high": 0.97, "files": 40}
+    assert [list(values[name][0]) for name in ("abstentions", "evidence")] == [
+        SCHEMA["Abstention"],
+        SCHEMA["Evidence"],
+    ]
+    assert (values["media"]["width_px"], values["media"]["height_px"]) == (640, 480)
+
+
+def test_what_is_unknown_is_null_and_never_a_number(bare):
+    values = to_dict(bare)
+    assert [values[name] for name in ("probability", "uncertainty")] == [None, None]
+    assert [values["media"][name] for name in ("width_px", "height_px")] == [None, None]
+
+
+def test_a_verdict_cannot_be_altered(full):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        full.label = "real"
+
+
+def test_the_dict_is_a_copy(full):
+    to_dict(full)["evidence"][0]["measurements"]["spread_px"] = 99.0
+    assert full.evidence[0].measurements == {"spread_px": 1.0}
