@@ -1,0 +1,74 @@
+"""What a training step minimises: ``(model, batch) -> losses``."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepscan.errors import TrainingError
+from deepscan.recipe import Loss
+
+Objective = Callable[[nn.Module, Mapping[str, Tensor]], dict[str, Tensor]]
+"""``(model, batch) -> results``. The batch holds the model's input columns and ``label``, float32 [B],
+1 = fake. The results hold at least ``loss``, a scalar to differentiate."""
+
+
+def classification(inputs: tuple[str, ...], loss: Loss, counts: tuple[int, int]) -> Objective:
+    """Return the objective of telling fake from real.
+
+    Its results are ``loss``, the mean over the batch, and ``logit``, float32 [B], detached.
+
+    Args:
+        inputs: Columns of the batch that the model takes as keyword arguments.
+        loss: Which loss.
+        counts: Real and fake examples of the training split, for balanced class weights.
+
+    Raises:
+        TrainingError: Balanced weights are asked for and a class has no example.
+    """
+    weight_real, weight_fake = _class_weights(loss, counts)
+
+    def objective(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        logit_B: Tensor = model(**{name: batch[name] for name in inputs})["logit"]
+        label_B = batch["label"]
+        weight_B = torch.where(label_B > 0.5, weight_fake, weight_real)
+        return {"loss": (weight_B * fake_loss(logit_B, label_B, loss)).mean(), "logit": logit_B.detach()}
+
+    return objective
+
+
+def fake_loss(logit_B: Tensor, label_B: Tensor, loss: Loss) -> Tensor:
+    """Return the loss of each example, float32 [B], at least 0, finite for any finite logit.
+
+    With P = P(fake) and target t: ``-t (1-P)^g log P - (1-t) P^g log(1-P)``, that is binary
+    cross-entropy for g = 0 and the focal loss without its class factor (Lin et al., ICCV 2017, eq. 4)
+    for g > 0. All powers and logarithms are taken through softplus, so that none of them meets a
+    probability rounded to 0 or 1.
+
+    Args:
+        logit_B: Float [B], > 0 for fake.
+        label_B: Float [B], 1 = fake, 0 = real.
+        loss: Name, exponent and label smoothing; the class weights are left to the objective.
+    """
+    gamma = loss.gamma if loss.name == "focal" else 0.0
+    target_B = label_B * (1 - loss.label_smoothing) + loss.label_smoothing / 2
+    surprise_fake_B = functional.softplus(-logit_B)
+    surprise_real_B = functional.softplus(logit_B)
+    of_fake_B = target_B * torch.exp(-gamma * surprise_real_B) * surprise_fake_B
+    of_real_B = (1 - target_B) * torch.exp(-gamma * surprise_fake_B) * surprise_real_B
+    return of_fake_B + of_real_B
+
+
+def _class_weights(loss: Loss, counts: tuple[int, int]) -> tuple[float, float]:
+    if loss.class_weights == "none":
+        return 1.0, 1.0
+    real, fake = counts
+    if min(real, fake) < 1:
+        msg = (
+            f"Balanced class weights need examples of both classes; the training split has {real} real"
+            f" and {fake} fake. Add the missing class, or set loss.class_weights=none."
+        )
+        raise TrainingError(msg)
+    # Each class gets half of the weight, and the mean weight over the split is 1.
+    return (real + fake) / (2 * real), (real + fake) / (2 * fake)
