@@ -66,8 +66,8 @@ def build(args: ServeArgs) -> Application:
     from deepscan.bundle import Bundle
     from deepscan.models.catalog import load_plugin
 
-    if args.plugin:
-        load_plugin(pathlib.Path(args.plugin))
+    for plugin in args.plugins:
+        load_plugin(pathlib.Path(plugin))
     # Sorted as pipeline.plan sorts, so that votes are fused in the same order.
     bundles = sorted((Bundle.read(pathlib.Path(path).resolve()) for path in args.bundles), key=_digest)
     groups = [_group(list(members), args) for _, members in itertools.groupby(bundles, key=_digest)]
@@ -126,14 +126,14 @@ def _group(bundles: "list[Bundle]", args: ServeArgs) -> Group:
     card = bundles[0].card
     suffix = f"{card.modality}-{card.prep_digest[:8]}"
     paths = [str(bundle.path) for bundle in bundles]
-    plugin = str(pathlib.Path(args.plugin).resolve()) if args.plugin else ""
+    plugins = [str(pathlib.Path(plugin).resolve()) for plugin in args.plugins]
     batching = {"batch_size": args.batch_size, "batch_wait_s": args.batch_wait_s}
     prepare = _deployment(Prepare, args.prepare, name=f"Prepare-{suffix}")
     replica = _deployment(Replica, args.replica, name=f"Replica-{suffix}", user_config=batching)
     return Group(
         modality=card.modality,
         prepare=cast(Any, prepare.bind(bundles[0].prep())),
-        replica=cast(Any, replica.bind(paths, plugin, args.device, args.replica.cpus)),
+        replica=cast(Any, replica.bind(paths, plugins, args.device, args.replica.cpus)),
     )
 
 

@@ -81,7 +81,7 @@ class ServeArgs(BaseModel):
 
     Attributes:
         bundles: Directories of the bundles to serve.
-        plugin: Python file that defines models of these bundles; it is executed. Empty = none.
+        plugins: Python files that define models of these bundles; they are executed.
         device: Where models run: ``auto``, ``cpu``, ``cuda``.
         limits: What is refused before it is decoded.
         batch_size: Requests whose parts go through a model together, at most.
@@ -96,7 +96,7 @@ class ServeArgs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bundles: Paths = Field(min_length=1)
-    plugin: str = ""
+    plugins: Paths = ()
     device: str = "auto"
     limits: Annotated[Limits, BeforeValidator(_limits)] = Limits()
     batch_size: int = Field(default=8, ge=1)

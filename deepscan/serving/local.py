@@ -72,8 +72,8 @@ def build(args: ServeArgs) -> FastAPI:
     Raises:
         BundleError: A bundle cannot be used.
     """
-    if args.plugin:
-        load_plugin(pathlib.Path(args.plugin))
+    for plugin in args.plugins:
+        load_plugin(pathlib.Path(plugin))
     detectors = [Detector.load(pathlib.Path(path), args.device) for path in args.bundles]
     backend = LocalBackend(detectors, max_queued=args.prepare.max_queued)
     return build_api(backend, args.limits, args.retry_after_s)

@@ -46,12 +46,12 @@ class Prepare:
 class Replica:
     """Runs the models of one modality that share a Prep, on the parts of several requests at a time."""
 
-    def __init__(self, bundles: Sequence[str], plugin: str, device: str, cpus: float) -> None:
+    def __init__(self, bundles: Sequence[str], plugins: Sequence[str], device: str, cpus: float) -> None:
         """Load the bundles.
 
         Args:
             bundles: Their directories.
-            plugin: Python file that defines their models; empty = none.
+            plugins: Python files that define their models.
             device: As for ``Detector.load``.
             cpus: What Ray reserved for this process; torch uses as many threads.
         """
@@ -62,7 +62,7 @@ class Replica:
         from deepscan.models.catalog import load_plugin
 
         torch.set_num_threads(max(1, math.ceil(cpus)))
-        if plugin:
+        for plugin in plugins:
             load_plugin(pathlib.Path(plugin))
         self._detectors = [Detector.load(pathlib.Path(bundle), device) for bundle in bundles]
 

@@ -67,7 +67,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
 
     def make(name: str, seed: int = 0, region: str = "whole") -> Bundle:
         spec = load_builtin().get("cnn")
-        prep = ImagePrep(region=region, size_px=64)
+        prep = ImagePrep(region=region, finder="haar", size_px=64)
         settings = spec.config()
         with torch.random.fork_rng():
             torch.manual_seed(seed)

@@ -62,7 +62,7 @@ class Dying:
 
 def plain_replica(bundles: list[Any]) -> Replica:
     """A Replica whose batches are run without Serve's queue."""
-    replica = Replica([str(bundle.path) for bundle in bundles], "", "cpu", cpus=1)
+    replica = Replica([str(bundle.path) for bundle in bundles], (), "cpu", cpus=1)
 
     async def alone(examples: list[Any]) -> Any:
         return replica._logits_of([examples])[0]

@@ -103,7 +103,7 @@ def test_a_plugin_is_loaded_first(tmp_path: pathlib.Path):
     plugin = tmp_path / "plugin.py"
     plugin.write_text("raise ValueError('executed')")
     with pytest.raises(Exception, match="executed"):
-        local.build(ServeArgs(bundles=["nowhere"], plugin=str(plugin)))
+        local.build(ServeArgs(bundles=["nowhere"], plugins=str(plugin)))
 
 
 def test_serving_listens_where_it_was_told(bundles, monkeypatch):
