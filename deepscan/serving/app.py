@@ -9,8 +9,7 @@ import logging
 import pathlib
 import threading
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import ray
@@ -18,15 +17,13 @@ from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve import Application, Deployment
 from ray.serve.config import RequestRouterConfig
-from ray.serve.handle import DeploymentHandle
 
-from deepscan.errors import DeepscanError, ResourceError, ServiceError
+from deepscan.errors import ResourceError, ServiceError
 from deepscan.fusion import FusionPolicy
-from deepscan.media.source import Limits, Media
-from deepscan.serving.api import ModelFacts, build_api
+from deepscan.media.source import Limits
+from deepscan.serving.api import build_api
 from deepscan.serving.config import ServeArgs, Stage
-from deepscan.serving.ensemble import Ensemble, Group, ask
-from deepscan.verdict import Verdict
+from deepscan.serving.ensemble import Ensemble, EnsembleBackend, Group
 
 if TYPE_CHECKING:
     from deepscan.bundle import Bundle
@@ -39,8 +36,6 @@ NAME = "deepscan"
 READY_TIMEOUT_S = 120.0
 """How long a service may take from healthy processes to its first ready answer."""
 
-T = TypeVar("T")
-
 # Callers of a full stage look again after milliseconds: Serve's own back-off of up to half a second
 # leaves most of a slow model's time unused.
 ROUTER = RequestRouterConfig.model_validate({"initial_backoff_s": 0.002, "max_backoff_s": 0.01})
@@ -48,39 +43,17 @@ ROUTER = RequestRouterConfig.model_validate({"initial_backoff_s": 0.002, "max_ba
 
 @ray_serve.ingress()
 class Ingress:
-    """Speaks HTTP and refuses what needs no model; the Backend of the routes is the Ensemble."""
+    """Speaks HTTP: the routes, with the Ensemble behind them."""
 
-    def __init__(
-        self, ensemble: DeploymentHandle[Any], modalities: tuple[str, ...], limits: Limits, retry_after_s: int
-    ) -> None:
-        """Keep what the routes need."""
-        self.modalities = modalities
-        self._ensemble = ensemble
+    def __init__(self, backend: EnsembleBackend, limits: Limits, retry_after_s: int) -> None:
+        """Keep what the routes need; see ``build_api``."""
+        self._backend = backend
         self._limits = limits
         self._retry_after_s = retry_after_s
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the routes on the replica, which spares the application from being pickled."""
-        return build_api(self, self._limits, self._retry_after_s)
-
-    async def models(self) -> tuple[ModelFacts, ...]:
-        """Tell what every replica has loaded.
-
-        Raises:
-            ServiceError: One has not.
-        """
-        answer: tuple[ModelFacts, ...] | DeepscanError = await ask(self._ensemble.models.remote)
-        return _or_raise(answer)
-
-    async def predict(self, media: Media, modality: str) -> Verdict:
-        """Let the Ensemble judge media.
-
-        Raises:
-            MediaError: The media does not decode.
-            ServiceError: A queue is full, or processes died.
-        """
-        answer: Verdict | DeepscanError = await ask(partial(self._ensemble.predict.remote, media, modality))
-        return _or_raise(answer)
+        return build_api(self._backend, self._limits, self._retry_after_s)
 
 
 def build(args: ServeArgs) -> Application:
@@ -102,7 +75,8 @@ def build(args: ServeArgs) -> Application:
     modalities = tuple(dict.fromkeys(group.modality for group in groups))
     full = {"status_code": 503, "retry_after_s": args.retry_after_s}
     ingress = _deployment(Ingress, args.ingress, backpressure_config=full)
-    return ingress.bind(ensemble, modalities, args.limits, args.retry_after_s)
+    backend = EnsembleBackend(cast(Any, ensemble), modalities)
+    return ingress.bind(backend, args.limits, args.retry_after_s)
 
 
 def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True) -> str:
@@ -170,12 +144,6 @@ def _deployment(stage_class: type[Any], stage: Stage, **options: Any) -> Deploym
 
 def _digest(bundle: "Bundle") -> str:
     return bundle.card.prep_digest
-
-
-def _or_raise(answer: T | DeepscanError) -> T:
-    if isinstance(answer, DeepscanError):
-        raise answer
-    return answer
 
 
 def _wait_until_ready(url: str) -> None:

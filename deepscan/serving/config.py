@@ -46,7 +46,7 @@ class Stage(BaseModel):
     min_replicas: int = Field(default=1, ge=1)
     max_replicas: int = Field(default=1, ge=1)
     max_ongoing: int = Field(default=32, ge=1)
-    max_queued: int = Field(default=64, ge=0)
+    max_queued: int = Field(default=64, ge=1)
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Self:

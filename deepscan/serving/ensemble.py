@@ -12,7 +12,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deepscan import pipeline
-from deepscan.errors import MediaError, OverloadedError, ServiceError
+from deepscan.errors import DeepscanError, MediaError, OverloadedError, ServiceError
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
 from deepscan.pipeline import Outcome
@@ -102,4 +102,37 @@ class Ensemble:
 async def _judge(group: Group, media: Media) -> list[Outcome] | MediaError:
     # The unfinished response is handed on: the prepared arrays go from process to process, not here.
     answer: list[Outcome] | MediaError = await group.replica.remote(group.prepare.remote(media))
+    return answer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EnsembleBackend:
+    """The Backend of the routes: the Ensemble, and the modalities that its groups serve."""
+
+    ensemble: DeploymentHandle[Any]
+    modalities: tuple[str, ...]
+
+    async def models(self) -> tuple[ModelFacts, ...]:
+        """Tell what the replicas have loaded.
+
+        Raises:
+            ServiceError: A stage does not answer.
+        """
+        answer: tuple[ModelFacts, ...] | DeepscanError = await ask(self.ensemble.models.remote)
+        return _or_raise(answer)
+
+    async def predict(self, media: Media, modality: str) -> Verdict:
+        """Let the Ensemble judge media.
+
+        Raises:
+            MediaError: The media does not decode.
+            ServiceError: A queue is full, or processes died.
+        """
+        answer: Verdict | DeepscanError = await ask(partial(self.ensemble.predict.remote, media, modality))
+        return _or_raise(answer)
+
+
+def _or_raise(answer: T | DeepscanError) -> T:
+    if isinstance(answer, DeepscanError):
+        raise answer
     return answer

@@ -1,15 +1,20 @@
 """Verdicts in this very process: the lowest latency on one machine, and the routes without Ray."""
 
+import pathlib
 from collections.abc import Sequence
 
 import anyio
+import uvicorn
+from fastapi import FastAPI
 
 from deepscan import pipeline
 from deepscan.detector import Detector
 from deepscan.errors import OverloadedError
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
-from deepscan.serving.api import ModelFacts
+from deepscan.models.catalog import load_plugin
+from deepscan.serving.api import ModelFacts, build_api
+from deepscan.serving.config import ServeArgs
 from deepscan.verdict import Verdict
 
 
@@ -59,3 +64,25 @@ class LocalBackend:
         return await anyio.to_thread.run_sync(
             pipeline.analyze, media, able, self._policy, limiter=self._workers
         )
+
+
+def build(args: ServeArgs) -> FastAPI:
+    """Load the bundles and build the routes over them; stages and batches do not apply here.
+
+    Raises:
+        BundleError: A bundle cannot be used.
+    """
+    for plugin in args.plugins:
+        load_plugin(pathlib.Path(plugin))
+    detectors = [Detector.load(pathlib.Path(path), args.device) for path in args.bundles]
+    backend = LocalBackend(detectors, max_queued=args.prepare.max_queued)
+    return build_api(backend, args.limits, args.retry_after_s)
+
+
+def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve until Ctrl-C.
+
+    Raises:
+        BundleError: A bundle cannot be used.
+    """
+    uvicorn.run(build(args), host=host, port=port, log_level="warning")

@@ -1,0 +1,113 @@
+import asyncio
+import pathlib
+import threading
+
+import pytest
+
+from deepscan import pipeline
+from deepscan.detector import Detector
+from deepscan.errors import BundleError, CorruptMediaError, OverloadedError
+from deepscan.media.source import Media
+from deepscan.serving import local
+from deepscan.serving.api import ModelFacts
+from deepscan.serving.config import ServeArgs
+from deepscan.serving.local import LocalBackend
+from deepscan.verdict import to_dict
+
+
+@pytest.fixture(scope="module")
+def bundles(make_bundle):
+    return [make_bundle("whole"), make_bundle("faces", seed=1, region="face")]
+
+
+@pytest.fixture(scope="module")
+def detectors(bundles):
+    return [Detector.load(bundle.path, "cpu") for bundle in bundles]
+
+
+def timeless(verdict):
+    return to_dict(verdict) | {"elapsed_ms": None}
+
+
+def test_the_verdict_is_that_of_the_pipeline(detectors, picture):
+    media = Media.from_bytes(picture(0), "a.png")
+    verdict = asyncio.run(LocalBackend(detectors).predict(media, "image"))
+    assert timeless(verdict) == timeless(pipeline.analyze(media, detectors))
+    assert [score.detector for score in verdict.scores] == ["whole"]
+    assert [abstention.reason for abstention in verdict.abstentions] == ["no-face"]
+
+
+def test_only_detectors_of_the_modality_are_asked(detectors, picture):
+    media = Media.from_bytes(picture(0), "a.png")
+    verdict = asyncio.run(LocalBackend(detectors).predict(media, "smell"))
+    assert (verdict.label, verdict.bundles) == ("inconclusive", ())
+
+
+def test_it_tells_what_is_loaded(detectors, bundles):
+    backend = LocalBackend(detectors)
+    assert backend.modalities == ("image",)
+    assert asyncio.run(backend.models()) == tuple(ModelFacts.of(bundle.card) for bundle in bundles)
+
+
+def test_a_file_that_does_not_decode_is_refused(detectors, picture):
+    media = Media.from_bytes(picture(0)[:4000], "a.png")
+    with pytest.raises(CorruptMediaError, match="truncated"):
+        asyncio.run(LocalBackend(detectors).predict(media, "image"))
+
+
+def test_the_loop_stays_free_and_a_full_queue_refuses(detectors, picture, monkeypatch):
+    go_on = threading.Event()
+    analyze = pipeline.analyze
+    monkeypatch.setattr(pipeline, "analyze", lambda *given: go_on.wait(10) and analyze(*given))
+    media = Media.from_bytes(picture(0), "a.png")
+
+    async def crowd() -> None:
+        backend = LocalBackend(detectors, workers=1, max_queued=1)
+        waiting = [asyncio.create_task(backend.predict(media, "image")) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert len(await backend.models()) == 2
+        with pytest.raises(OverloadedError, match="again later"):
+            await backend.predict(media, "image")
+        go_on.set()
+        first, second = await asyncio.gather(*waiting)
+        assert timeless(first) == timeless(second)
+
+    asyncio.run(crowd())
+
+
+def test_the_application_of_the_arguments_judges_and_keeps_limits(bundles, call, picture):
+    args = ServeArgs(bundles=[str(bundle.path) for bundle in bundles], limits={"max_bytes": 30_000})
+    api = local.build(args)
+    media = Media.from_bytes(picture(0), "a.png")
+    expected = pipeline.analyze(media, [Detector.load(bundle.path, "cpu") for bundle in bundles])
+    answer = call(api, "POST", "/api/predict/image", files={"file": ("a.png", picture(0))})
+    assert answer.json()["probability"] == expected.probability
+    assert call(api, "POST", "/api/predict/image", files={"file": b"0" * 30_001}).status_code == 413
+
+
+def test_an_inconclusive_verdict_is_200_with_its_abstention(make_bundle, call, picture):
+    api = local.build(ServeArgs(bundles=[str(make_bundle("lone", region="face").path)]))
+    answer = call(api, "POST", "/api/predict/image", files={"file": ("a.png", picture(0))})
+    assert answer.status_code == 200
+    assert (answer.json()["label"], answer.json()["probability"]) == ("inconclusive", None)
+    assert answer.json()["abstentions"][0]["reason"] == "no-face"
+
+
+def test_a_missing_bundle_is_said_before_the_port_is_opened(monkeypatch):
+    monkeypatch.setattr(local.uvicorn, "run", lambda *given, **named: pytest.fail("opened a port"))
+    with pytest.raises(BundleError, match="nowhere"):
+        local.serve(ServeArgs(bundles=["nowhere"]))
+
+
+def test_a_plugin_is_loaded_first(tmp_path: pathlib.Path):
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("raise ValueError('executed')")
+    with pytest.raises(Exception, match="executed"):
+        local.build(ServeArgs(bundles=["nowhere"], plugins=str(plugin)))
+
+
+def test_serving_listens_where_it_was_told(bundles, monkeypatch):
+    given = {}
+    monkeypatch.setattr(local.uvicorn, "run", lambda api, **named: given.update(named))
+    local.serve(ServeArgs(bundles=[str(bundles[0].path)]), "127.0.0.2", 1234)
+    assert (given["host"], given["port"]) == ("127.0.0.2", 1234)

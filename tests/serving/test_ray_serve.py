@@ -1,0 +1,126 @@
+"""The graph on a real cluster; one deployment of it serves all tests of this file."""
+
+import pathlib
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from deepscan import pipeline
+from deepscan.detector import Detector
+from deepscan.media.source import Media
+from deepscan.serving.api import ModelFacts
+from deepscan.serving.config import ServeArgs
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def bundles(make_bundle):
+    return [make_bundle("one"), make_bundle("two", seed=1), make_bundle("faces", region="face")]
+
+
+@pytest.fixture(scope="module")
+def client(ray_cluster, bundles) -> Iterator[httpx.Client]:
+    from ray import serve
+
+    from deepscan.serving import app
+
+    args = ServeArgs(bundles=[str(bundle.path) for bundle in bundles], device="cpu")
+    url = app.serve(args, port=free_port(), blocking=False)
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        yield client
+    serve.shutdown()
+
+
+@pytest.fixture(scope="module")
+def detectors(bundles) -> list[Detector]:
+    return [Detector.load(pathlib.Path(bundle.path), "cpu") for bundle in bundles]
+
+
+def predict(client: httpx.Client, data: bytes) -> httpx.Response:
+    return client.post("/api/predict/image", files={"file": ("a.png", data)})
+
+
+def assert_same(answer: dict[str, Any], media: Media, detectors: list[Detector]) -> None:
+    verdict = pipeline.analyze(media, detectors)
+    assert answer["label"] == verdict.label
+    assert answer["probability"] == pytest.approx(verdict.probability, abs=1e-6)
+    assert answer["bundles"] == list(verdict.bundles)
+    assert answer["media"]["sha256"] == verdict.media.sha256
+    assert [score["detector"] for score in answer["scores"]] == [each.detector for each in verdict.scores]
+    for given, expected in zip(answer["scores"], verdict.scores, strict=True):
+        assert given["logit"] == pytest.approx(expected.logit, abs=1e-5)
+        assert given["probability"] == pytest.approx(expected.probability, abs=1e-6)
+        assert len(given["parts"]) == len(expected.parts)
+
+
+def test_health_is_ready_with_every_bundle(client, bundles):
+    answer = client.get("/api/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert sorted(answer.json()["bundles"]) == sorted(bundle.card.id for bundle in bundles)
+
+
+def test_models_are_described_from_their_cards(client, bundles):
+    told = {facts["id"]: facts for facts in client.get("/api/models").json()}
+    for bundle in bundles:
+        facts = ModelFacts.of(bundle.card)
+        assert told[facts.id]["prep"] == facts.prep
+        assert told[facts.id]["operating"] == facts.operating
+        assert told[facts.id]["metrics"] == facts.metrics
+
+
+def test_the_verdict_is_that_of_the_pipeline(client, picture, detectors):
+    answer = predict(client, picture(0))
+    assert answer.status_code == 200
+    assert_same(answer.json(), Media.from_bytes(picture(0), "a.png"), detectors)
+
+
+def test_requests_that_come_together_get_their_own_verdicts(client, picture, detectors):
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda seed: predict(client, picture(seed)).json(), range(24)))
+    for seed, answer in enumerate(answers):
+        assert_same(answer, Media.from_bytes(picture(seed), "a.png"), detectors)
+    assert len({answer["probability"] for answer in answers}) == 24
+
+
+def test_a_detector_that_finds_no_face_abstains_beside_those_that_vote(client, picture):
+    answer = predict(client, picture(0)).json()
+    assert [(each["detector"], each["reason"]) for each in answer["abstentions"]] == [("faces", "no-face")]
+
+
+def test_a_corrupt_file_is_422_by_its_own_type(client, picture):
+    answer = predict(client, picture(0)[:4000])
+    assert (answer.status_code, answer.json()["error"]["type"]) == (422, "CorruptMediaError")
+    assert "a.png" in answer.json()["error"]["message"]
+
+
+def test_a_file_that_is_no_media_is_415(client):
+    answer = predict(client, b"text")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (415, "UnsupportedMediaError")
+
+
+def test_a_file_over_the_limit_is_413(client):
+    answer = predict(client, b"0" * (64 * 2**20 + 1))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (413, "MediaTooLargeError")
+    answer = predict(client, b"0" * (65 * 2**20))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (413, "MediaTooLargeError")
+
+
+def test_stages_that_share_a_preparation_share_their_processes(client, bundles):
+    from ray import serve
+
+    names = set(serve.status().applications["deepscan"].deployments)
+    digests = {bundle.card.prep_digest[:8] for bundle in bundles}
+    stages = {f"{stage}-image-{digest}" for stage in ("Prepare", "Replica") for digest in digests}
+    assert len(digests) == 2
+    assert names == {"Ingress", "Ensemble"} | stages

@@ -1,0 +1,105 @@
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray.serve.schema import DeploymentSchema, HTTPOptionsSchema, ServeApplicationSchema, ServeDeploySchema
+
+from deepscan.errors import ConfigError
+from deepscan.media.source import Limits
+from deepscan.serving.config import ServeArgs, Stage, parse
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "serve_configs").glob("*.yaml"))
+
+
+def unknown_keys(values: dict[str, Any]) -> Iterator[str]:
+    """Name the keys that Ray's schema would drop without a word."""
+    yield from set(values) - set(ServeDeploySchema.model_fields)
+    yield from set(values.get("http_options", {})) - set(HTTPOptionsSchema.model_fields)
+    for application in values["applications"]:
+        yield from set(application) - set(ServeApplicationSchema.model_fields)
+        for deployment in application.get("deployments", []):
+            yield from set(deployment) - set(DeploymentSchema.model_fields)
+
+
+def test_one_path_needs_no_list():
+    assert parse({"bundles": "a"}).bundles == ("a",)
+    assert parse({"bundles": ["a", "b"]}).bundles == ("a", "b")
+
+
+def test_limits_are_those_of_media():
+    limits = parse({"bundles": "a", "limits": {"max_bytes": 5}}).limits
+    assert limits == Limits(max_bytes=5)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({}, "bundles"),
+        ({"bundles": []}, "bundles"),
+        ({"bundles": "a", "batchsize": 4}, "batchsize"),
+        ({"bundles": "a", "replica": {"cpu": 1}}, "replica.cpu"),
+        ({"bundles": "a", "limits": {"max_byte": 1}}, r"limits.max_byte'. Did you mean 'max_bytes'"),
+        ({"bundles": "a", "batch_wait_s": -1}, "batch_wait_s"),
+        ({"bundles": "a", "prepare": {"min_replicas": 3, "max_replicas": 2}}, r"max_replicas \(2\) is below"),
+        ({"bundles": "a", "batch_size": 9}, "twice batch_size"),
+        ({"bundles": "a", "ingress": {"max_queued": 0}}, "ingress.max_queued"),
+    ],
+)
+def test_a_wrong_argument_is_named(values, named):
+    with pytest.raises(ConfigError, match=named):
+        parse(values)
+
+
+def test_ray_itself_refuses_unknown_arguments_too():
+    with pytest.raises(ValidationError, match="bundels"):
+        ServeArgs.model_validate({"bundles": "a", "bundels": "b"})
+
+
+def test_a_stage_of_fixed_size_has_replicas_and_no_autoscaling():
+    options = Stage(cpus=0.5, gpus=1, min_replicas=2, max_replicas=2, max_ongoing=6, max_queued=9).options()
+    assert options == {
+        "num_replicas": 2,
+        "max_ongoing_requests": 6,
+        "max_queued_requests": 9,
+        "ray_actor_options": {"num_cpus": 0.5, "num_gpus": 1},
+    }
+
+
+def test_a_stage_with_room_scales_well_before_its_replicas_are_full():
+    scaling = Stage(min_replicas=1, max_replicas=4, max_ongoing=8).options()["autoscaling_config"]
+    assert scaling == {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 4.0}
+
+
+def test_the_defaults_of_two_preparations_fit_on_two_cpus():
+    args = ServeArgs(bundles=["a"])
+    assert args.ingress.cpus + args.ensemble.cpus + 2 * (args.prepare.cpus + args.replica.cpus) <= 2
+
+
+def test_there_is_a_configuration_for_pictures():
+    assert ROOT / "serve_configs" / "image.yaml" in CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_configuration_is_understood_to_the_last_key(path):
+    values = yaml.safe_load(path.read_text())
+    deploy = ServeDeploySchema.model_validate(values)
+    assert list(unknown_keys(values)) == []
+    assert deploy.http_options.host == "127.0.0.1"
+    for application in deploy.applications:
+        assert application.import_path == "deepscan.serving.app:build"
+        args = parse(application.args)
+        most = (
+            args.ingress.cpus
+            + args.ensemble.cpus
+            + sum(stage.max_replicas * stage.cpus for stage in (args.prepare, args.replica))
+        )
+        assert most <= 2
+
+
+def test_a_misspelt_option_of_a_deployment_is_found():
+    values = {"applications": [{"deployments": [{"name": "Ensemble", "max_ongoing_reqests": 3}]}]}
+    assert list(unknown_keys(values)) == ["max_ongoing_reqests"]
