@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from deepscan import errors
 from deepscan.errors import DeepscanError, MediaError
@@ -34,11 +35,29 @@ EXIT_CODES: dict[type[DeepscanError], int] = {
 }
 INTERRUPTED = 130
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-assets_app = typer.Typer(no_args_is_help=True, help="List and fetch the model files of others.")
-app.add_typer(assets_app, name="assets")
 console = Console()
 complaints = Console(stderr=True)
+
+
+
+class Commands(TyperGroup):
+    """Turns every error of deepscan, and an interrupt, into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except DeepscanError as error:
+            complaints.print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(exit_code(error)) from error
+        except KeyboardInterrupt:
+            complaints.print("Interrupted. What was finished is kept; train goes on with --resume.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+assets_app = typer.Typer(no_args_is_help=True, help="List and fetch the model files of others.")
+app.add_typer(assets_app, name="assets")
 
 Data = Annotated[pathlib.Path, typer.Option(help="Folder, or a manifest (CSV, TSV, Parquet, JSONL).")]
 Where = Annotated[list[str] | None, typer.Option(help="Keep rows with column=value; may be repeated.")]
@@ -311,25 +330,19 @@ def fetch_asset(name: Annotated[str, typer.Argument(help="Name of the asset.")])
 
 
 def main() -> None:
-    """Run the command line; every error of deepscan becomes one line and an exit code."""
-    _run(sys.argv[1:], logging.WARNING)
+    """Run the command line."""
+    _log(logging.WARNING)
+    app()
 
 
 def run_job(command: str, arguments: Sequence[str]) -> None:
     """Run a command as a job: the same, with a log that can be read without a terminal."""
-    _run([command, *arguments], logging.INFO)
+    _log(logging.INFO)
+    app([command, *arguments])
 
 
-def _run(arguments: Sequence[str], level: int) -> None:
+def _log(level: int) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        app(arguments)
-    except DeepscanError as error:
-        complaints.print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False, soft_wrap=True)
-        sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        complaints.print("Interrupted. What was finished is kept; train goes on with --resume.")
-        sys.exit(INTERRUPTED)
 
 
 def exit_code(error: DeepscanError) -> int:
