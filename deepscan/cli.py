@@ -39,7 +39,6 @@ console = Console()
 complaints = Console(stderr=True)
 
 
-
 class Commands(TyperGroup):
     """Turns every error of deepscan, and an interrupt, into one line and an exit code."""
 
@@ -165,8 +164,16 @@ def train(
     from deepscan.training.run import train as run
 
     order = Order(
-        model=model, out=out, overrides=tuple(settings or ()), workers=workers, init=weights, plugin=plugin,
-        calibration=calibration, resume=resume, name=name, address=address,
+        model=model,
+        out=out,
+        overrides=tuple(settings or ()),
+        workers=workers,
+        init=weights,
+        plugin=plugin,
+        calibration=calibration,
+        resume=resume,
+        name=name,
+        address=address,
         origin=_origin(data, where, source_pattern, store, materialize, max_bad, split_seed),
     )
     with watching(console) as watch:
@@ -247,9 +254,7 @@ def serve(
     from deepscan.serving.app import serve as run
     from deepscan.serving.config import ServeArgs
 
-    args = ServeArgs(
-        bundles=tuple(map(str, bundle)), device=device, plugins=(str(plugin),) if plugin else ()
-    )
+    args = ServeArgs(bundles=tuple(map(str, bundle)), device=device, plugins=(str(plugin),) if plugin else ())
     with connected():
         console.print(f"Starting at http://{host}:{port} (Ctrl-C stops)")
         run(args, host, port)
@@ -363,8 +368,13 @@ def _origin(
     from deepscan.media.assets import places
 
     return Origin(
-        path=data, where=tuple(where or ()), source_pattern=source_pattern, store=store or places().prepared,
-        keep=keep, max_bad=max_bad, limits=Limits(),
+        path=data,
+        where=tuple(where or ()),
+        source_pattern=source_pattern,
+        store=store or places().prepared,
+        keep=keep,
+        max_bad=max_bad,
+        limits=Limits(),
         **({"fractions": None} if seed is None else {"seed": seed}),
     )
 

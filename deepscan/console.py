@@ -40,8 +40,12 @@ class ConsoleWatch:
         """Draw on ``console``."""
         self.console = console
         self.progress = Progress(
-            SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), BarColumn(),
-            MofNCompleteColumn(), TimeElapsedColumn(), console=console,
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
         )
         self._task: TaskID | None = None
 

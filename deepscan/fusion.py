@@ -49,9 +49,7 @@ class Vote:
     uncertainty: Uncertainty
 
 
-def fuse(
-    votes: Sequence[Vote], policy: FusionPolicy
-) -> tuple[float | None, Uncertainty | None, Label]:
+def fuse(votes: Sequence[Vote], policy: FusionPolicy) -> tuple[float | None, Uncertainty | None, Label]:
     """Return calibrated P(fake), its interval and the label for the votes on one file.
 
     A single vote stands as it is. Several are averaged as log-odds (the logarithmic opinion pool of

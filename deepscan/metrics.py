@@ -55,8 +55,14 @@ class Predictions:
         Raises:
             DataError: Lengths differ, or a label, logit or probability is out of its range.
         """
-        columns = {"label": self.label, "logit": self.logit, "probability": self.probability,
-                   "source": self.source, "generator": self.generator, **self.groups}
+        columns = {
+            "label": self.label,
+            "logit": self.logit,
+            "probability": self.probability,
+            "source": self.source,
+            "generator": self.generator,
+            **self.groups,
+        }
         for name, column in columns.items():
             if column.shape != (len(self.label),):
                 msg = f"Column {name!r} has shape {column.shape}; {len(self.label)} files need one row each."

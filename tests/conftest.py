@@ -23,8 +23,13 @@ def ray_cluster():
     os.environ.update(ENVIRONMENT | RAY_ENVIRONMENT)
     folder = tempfile.mkdtemp(prefix="r")  # short: Ray makes sockets in it, whose paths are limited
     ray.init(
-        address="local", num_cpus=2, object_store_memory=400 * 2**20, include_dashboard=False,
-        log_to_driver=False, logging_level="ERROR", _temp_dir=folder,
+        address="local",
+        num_cpus=2,
+        object_store_memory=400 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _temp_dir=folder,
     )
     yield
     ray.shutdown()

@@ -51,8 +51,12 @@ def draw(*faces: DrawnFace, size_px: tuple[int, int] = (400, 400)) -> np.ndarray
         mirrored = tuple((-x, *rest) for x, *rest in _EYE_PARTS)
         for x, y, a, b, color in (*_PARTS, *_EYE_PARTS, *mirrored):
             r = face.radius_px
-            box = (face.x_px + (x - a) * r, face.y_px + (y - b) * r,
-                   face.x_px + (x + a) * r, face.y_px + (y + b) * r)
+            box = (
+                face.x_px + (x - a) * r,
+                face.y_px + (y - b) * r,
+                face.x_px + (x + a) * r,
+                face.y_px + (y + b) * r,
+            )
             ImageDraw.Draw(layer).ellipse(box, fill=color)
             ImageDraw.Draw(mask).ellipse(box, fill=255)
         centre = (face.x_px, face.y_px)

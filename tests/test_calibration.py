@@ -245,10 +245,14 @@ def test_reliability_survives_json_and_refuses_impossible_counts():
             dataclasses.replace(bins, **change)
 
 
-@pytest.mark.parametrize("fitted", [
-    *(pytest.param(lambda p, y, kind=kind: fit(kind, p, y), id=kind) for kind in KINDS),
-    fit_operating_point, fit_reliability,
-])
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        *(pytest.param(lambda p, y, kind=kind: fit(kind, p, y), id=kind) for kind in KINDS),
+        fit_operating_point,
+        fit_reliability,
+    ],
+)
 @pytest.mark.parametrize(("score", "label"), [([], []), ([0.2, 0.4], [0, 0]), ([0.2], [1]), ([0.2], [0, 1])])
 def test_validation_without_both_classes_is_refused_with_advice(fitted, score, label):
     with pytest.raises(DataError, match="validation split"):

@@ -111,8 +111,16 @@ def test_perfect_and_inverted_detectors_have_the_extreme_figures():
 def test_a_missing_class_leaves_figures_undefined_instead_of_one_half(label):
     one_class = files([label] * 3, [1.0, -1.0, 2.0])
     ours = evaluate(one_class, 0.5, np.random.default_rng(0), replicates=20)
-    undefined = {"auc", "average_precision", "eer", "balanced_accuracy", "precision", "f1",
-                 "tpr_at_fpr_1", "tpr_at_fpr_5"} | ({"recall"} if label == 0 else set())
+    undefined = {
+        "auc",
+        "average_precision",
+        "eer",
+        "balanced_accuracy",
+        "precision",
+        "f1",
+        "tpr_at_fpr_1",
+        "tpr_at_fpr_5",
+    } | ({"recall"} if label == 0 else set())
     assert {name for name, figure in ours.overall.items() if figure.value is None} == undefined
     assert all(ours.overall[name].low is None for name in undefined)
     assert ours.overall["accuracy"].value == pytest.approx(2 / 3 if label else 1 / 3)
@@ -130,8 +138,15 @@ def test_intervals_equal_a_bootstrap_that_copies_the_files_of_each_drawn_source(
     ours = evaluate(some, 0.5, np.random.default_rng(7), replicates=60).overall
     names = np.unique(some.source)
     counts = np.random.default_rng(7).multinomial(len(names), np.full(len(names), 1 / len(names)), size=60)
-    copies = [np.concatenate([np.flatnonzero(some.source == name).repeat(times)
-                              for name, times in zip(names, row, strict=True)]) for row in counts]
+    copies = [
+        np.concatenate(
+            [
+                np.flatnonzero(some.source == name).repeat(times)
+                for name, times in zip(names, row, strict=True)
+            ]
+        )
+        for row in counts
+    ]
     for name, judge in {
         "auc": lambda rows: sk.roc_auc_score(some.label[rows], some.logit[rows]),
         "average_precision": lambda rows: sk.average_precision_score(some.label[rows], some.logit[rows]),
@@ -145,8 +160,11 @@ def test_files_of_few_sources_have_wider_intervals_than_independent_files():
     # Every file occurs 20 times: copies add no knowledge, and the interval must know it.
     one = predictions(n=60, sources=10**9)
     copied = Predictions(
-        label=one.label.repeat(20), logit=one.logit.repeat(20), probability=one.probability.repeat(20),
-        source=one.source.repeat(20), generator=one.generator.repeat(20),
+        label=one.label.repeat(20),
+        logit=one.logit.repeat(20),
+        probability=one.probability.repeat(20),
+        source=one.source.repeat(20),
+        generator=one.generator.repeat(20),
     )
     alone = evaluate(one, 0.5, np.random.default_rng(1), replicates=300).overall["auc"]
     together = evaluate(copied, 0.5, np.random.default_rng(1), replicates=300).overall["auc"]

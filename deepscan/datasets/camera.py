@@ -89,7 +89,7 @@ def draw_scene(size_px: int, rng: np.random.Generator) -> Picture:
     Returns:
         Linear light, float32 [size_px, size_px, 3] in [0, 1].
     """
-    y_HW, x_HW = np.mgrid[-1:1:size_px * 1j, -1:1:size_px * 1j].astype(np.float32)
+    y_HW, x_HW = np.mgrid[-1 : 1 : size_px * 1j, -1 : 1 : size_px * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     slope_HW = (0.5 + 0.35 * (math.cos(angle) * x_HW + math.sin(angle) * y_HW))[..., None]
     scene = slope_HW * _colour(rng) + (1 - slope_HW) * _colour(rng)
@@ -121,13 +121,17 @@ class _Pose:
         height = width * rng.uniform(0.6, 1.6)
         x, y = x_HW - rng.uniform(-0.7, 0.7), y_HW - rng.uniform(-0.7, 0.7)
         cosine, sine = math.cos(angle), math.sin(angle)
-        return cls(u_HW=(cosine * x + sine * y) / width, v_HW=(cosine * y - sine * x) / height,
-                   pixel=2 / x_HW.shape[0] / min(width, height))
+        return cls(
+            u_HW=(cosine * x + sine * y) / width,
+            v_HW=(cosine * y - sine * x) / height,
+            pixel=2 / x_HW.shape[0] / min(width, height),
+        )
 
     def part(self, u: float, v: float, radius: float) -> Self:
         """Return a smaller pose at a place within this one."""
-        return dataclasses.replace(self, u_HW=(self.u_HW - u) / radius, v_HW=(self.v_HW - v) / radius,
-                                   pixel=self.pixel / radius)
+        return dataclasses.replace(
+            self, u_HW=(self.u_HW - u) / radius, v_HW=(self.v_HW - v) / radius, pixel=self.pixel / radius
+        )
 
 
 def _colour(rng: np.random.Generator) -> Picture:
@@ -184,7 +188,8 @@ def _optics(scene_HWC: Picture, camera: Camera) -> Picture:
     light: Picture = ndimage.gaussian_filter(scene_HWC, spread_px, truncate=3)
     for channel, shift in ((0, camera.aberration), (2, -camera.aberration)):
         light[..., channel] = ndimage.affine_transform(
-            light[..., channel], (1 + shift, 1 + shift), offset=-shift * centre, order=1, mode="nearest")
+            light[..., channel], (1 + shift, 1 + shift), offset=-shift * centre, order=1, mode="nearest"
+        )
     return light * falloff_HW[..., None]
 
 

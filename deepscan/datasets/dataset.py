@@ -90,9 +90,7 @@ def account(table: pa.Table) -> dict[str, int]:
     return {row["status"]: row["status_count"] for row in counted}
 
 
-def open_dataset(
-    origin: Origin, prep: Prep, ledger_path: pathlib.Path, cpus: float, watch: Watch
-) -> DataSet:
+def open_dataset(origin: Origin, prep: Prep, ledger_path: pathlib.Path, cpus: float, watch: Watch) -> DataSet:
     """Scan, divide and prepare a data set; what an earlier run prepared is not done again.
 
     Args:

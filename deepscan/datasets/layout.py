@@ -24,8 +24,23 @@ from deepscan.registry import nearest
 
 LABEL_WORDS = {
     **dict.fromkeys(("real", "original", "pristine", "genuine", "bonafide", "authentic", "live"), 0),
-    **dict.fromkeys(("fake", "spoof", "spoofed", "manipulated", "tampered", "forged", "deepfake", "synthetic",
-                     "synthesis", "synthesized", "generated", "ai"), 1),
+    **dict.fromkeys(
+        (
+            "fake",
+            "spoof",
+            "spoofed",
+            "manipulated",
+            "tampered",
+            "forged",
+            "deepfake",
+            "synthetic",
+            "synthesis",
+            "synthesized",
+            "generated",
+            "ai",
+        ),
+        1,
+    ),
 }
 """Words that say real (0) or fake (1), in folder names (also as plurals) and label columns."""
 
@@ -48,10 +63,14 @@ ALIASES = {
 MANIFEST_NAMES = ("manifest.csv", "manifest.tsv", "manifest.parquet", "manifest.jsonl")
 
 _LABEL_DIGITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-_NEUTRAL = re.compile(r"\d*|(image|picture|photo|img|video|clip|audio|sound|sequence|frame|face|crop)s?"
-                      r"|samples?|files?|data|dataset|set|split|deep|only|c23|c40|raw|jpe?g|png|mp4|wav|flac")
-_NO_MEDIA = re.compile(r".*\.(jsonl?|txt|csv|tsv|parquet|md|xml|ya?ml|html?|log|pdf|py|npy|npz|pkl|pth?|zip)"
-                       r"|\..*|thumbs\.db|desktop\.ini|readme|license")
+_NEUTRAL = re.compile(
+    r"\d*|(image|picture|photo|img|video|clip|audio|sound|sequence|frame|face|crop)s?"
+    r"|samples?|files?|data|dataset|set|split|deep|only|c23|c40|raw|jpe?g|png|mp4|wav|flac"
+)
+_NO_MEDIA = re.compile(
+    r".*\.(jsonl?|txt|csv|tsv|parquet|md|xml|ya?ml|html?|log|pdf|py|npy|npz|pkl|pth?|zip)"
+    r"|\..*|thumbs\.db|desktop\.ini|readme|license"
+)
 _NO_FOLDER = re.compile(r"\..*|__macosx|masks?|landmarks?")
 
 
@@ -121,7 +140,7 @@ def digest(table: pa.Table) -> str:
     rows = zip(paths, *(table[name].to_pylist() for name in ("label", "split", "source")), sizes, strict=True)
     body = hashlib.sha256()
     for name, *values in rows:
-        body.update("\0".join([name[len(root):].lstrip(os.sep), *map(str, values), "\n"]).encode())
+        body.update("\0".join([name[len(root) :].lstrip(os.sep), *map(str, values), "\n"]).encode())
     return body.hexdigest()[:16]
 
 
@@ -139,12 +158,18 @@ def _from_folder(root: pathlib.Path) -> pa.Table:
         else:
             rows += [(file, ("real", "fake")[label], split, generator) for file in files]
     if unlabelled:
-        msg = (f"No folder on the way says real or fake for {_examples(unlabelled)} in {str(root)!r}. "
-               f"Name the folders real and fake (also read: {', '.join(LABEL_WORDS)}), or give a manifest.")
+        msg = (
+            f"No folder on the way says real or fake for {_examples(unlabelled)} in {str(root)!r}. "
+            f"Name the folders real and fake (also read: {', '.join(LABEL_WORDS)}), or give a manifest."
+        )
         raise DataError(msg)
     columns = zip(*rows, strict=True) if rows else [()] * 4
-    return pa.table({name: pa.array(column, pa.string())
-                     for name, column in zip(("path", "label", "split", "generator"), columns, strict=True)})
+    return pa.table(
+        {
+            name: pa.array(column, pa.string())
+            for name, column in zip(("path", "label", "split", "generator"), columns, strict=True)
+        }
+    )
 
 
 def _walk(root: pathlib.Path) -> Iterator[tuple[tuple[str, ...], list[str]]]:
@@ -182,21 +207,25 @@ def _read_folders(parts: Sequence[str]) -> tuple[int | None, str, str]:
     labelled = [folder for folder in folders if folder.label is not None]
     said = [folder for folder in labelled if folder.plain] or labelled
     if len({folder.label for folder in said}) > 1:
-        msg = (f"The folders of {'/'.join(parts)!r} say both real and fake; rename them so that one says it, "
-               "or give a manifest.")
+        msg = (
+            f"The folders of {'/'.join(parts)!r} say both real and fake; rename them so that one says it, "
+            "or give a manifest."
+        )
         raise DataError(msg)
     split = next((folder.split for folder in folders if folder.plain and folder.split), "")
     if not said:
         return None, split, ""
-    below = folders[folders.index(said[0]) + 1:] if said[0].label else []
+    below = folders[folders.index(said[0]) + 1 :] if said[0].label else []
     methods = (f.name for f in below if not f.plain or (f.label is not None and not f.split))
     return said[0].label, split, next(methods, "")
 
 
 def _read_folder(name: str) -> _Folder:
     joined = re.sub(r"(?<=bona)[-_ ]+(?=fide)", "", name.casefold())
-    words = [word[:-1] if word[:-1] in LABEL_WORDS and word.endswith("s") else word
-             for word in re.split(r"[^a-z0-9]+", joined)]
+    words = [
+        word[:-1] if word[:-1] in LABEL_WORDS and word.endswith("s") else word
+        for word in re.split(r"[^a-z0-9]+", joined)
+    ]
     labels = {LABEL_WORDS[word] for word in words if word in LABEL_WORDS}
     splits = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
     return _Folder(
@@ -213,8 +242,10 @@ def _read_folder(name: str) -> _Folder:
 
 def _from_manifest(path: pathlib.Path) -> pa.Table:
     readers: dict[str, Callable[[pathlib.Path], pa.Table]] = {
-        ".csv": _read_delimited, ".tsv": _read_delimited,
-        ".parquet": pyarrow.parquet.read_table, ".jsonl": pyarrow.json.read_json,
+        ".csv": _read_delimited,
+        ".tsv": _read_delimited,
+        ".parquet": pyarrow.parquet.read_table,
+        ".jsonl": pyarrow.json.read_json,
     }
     if path.suffix.lower() not in readers:
         msg = f"{str(path)!r} is no manifest; give a folder or a file that ends in {', '.join(readers)}."
@@ -248,12 +279,23 @@ def _rename(table: pa.Table, given: str) -> pa.Table:
         msg = f"{given!r} has columns of the same name: {', '.join(table.column_names)}; rename one."
         raise DataError(msg)
     # Our own word wins over its aliases; every other column keeps its name.
-    chosen = {ours: next((i for i in sorted(range(len(lowered)), key=lambda i: lowered[i] != ours)
-                          if alias.fullmatch(lowered[i])), None) for ours, alias in ALIASES.items()}
+    chosen = {
+        ours: next(
+            (
+                i
+                for i in sorted(range(len(lowered)), key=lambda i: lowered[i] != ours)
+                if alias.fullmatch(lowered[i])
+            ),
+            None,
+        )
+        for ours, alias in ALIASES.items()
+    }
     for ours in ("path", "label"):
         if chosen[ours] is None:
-            msg = (f"{given!r} has no column for the {ours}: it has {', '.join(table.column_names)}. "
-                   f"Name one {ours!r}.")
+            msg = (
+                f"{given!r} has no column for the {ours}: it has {', '.join(table.column_names)}. "
+                f"Name one {ours!r}."
+            )
             raise DataError(msg)
     names = {i: ours for ours, i in chosen.items()}
     return table.rename_columns([names.get(i, name) for i, name in enumerate(table.column_names)])
@@ -312,8 +354,10 @@ def _keep(table: pa.Table, condition: str, folder: pathlib.Path) -> pa.Table:
     column, equals, allowed = condition.partition("=")
     negated, column = column.endswith("!"), column.removesuffix("!").strip()
     if not equals or column not in table.column_names:
-        msg = (f"Condition {condition!r} must be column=value or column!=value with a column of the data."
-               f"{nearest(column, table.column_names)} There are: {', '.join(table.column_names)}.")
+        msg = (
+            f"Condition {condition!r} must be column=value or column!=value with a column of the data."
+            f"{nearest(column, table.column_names)} There are: {', '.join(table.column_names)}."
+        )
         raise ConfigError(msg)
     patterns = re.compile("|".join(fnmatch.translate(value.strip()) for value in allowed.split(",")))
     values = _texts(table, column)
@@ -336,8 +380,10 @@ def _look_up(table: pa.Table, column: str, words: Mapping[str, str | int]) -> li
     unknown = sorted(text for text, word in found.items() if word is None)
     if unknown:
         rows = [path for path, text in zip(_texts(table, "path"), texts, strict=True) if found[text] is None]
-        msg = (f"The {column} {', '.join(map(repr, unknown[:3]))} of {_examples(rows)} is none of "
-               f"{', '.join(map(repr, words))}; correct it, or leave those rows out with a condition.")
+        msg = (
+            f"The {column} {', '.join(map(repr, unknown[:3]))} of {_examples(rows)} is none of "
+            f"{', '.join(map(repr, words))}; correct it, or leave those rows out with a condition."
+        )
         raise DataError(msg)
     return [word for word in map(found.get, texts) if word is not None]
 

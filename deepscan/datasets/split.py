@@ -80,8 +80,10 @@ def check_leaks(table: pa.Table, *, allow_leaks: bool = False) -> None:
     examples = "; ".join(f"{source} in {', '.join(sorted(splits[source]))}" for source in leaks[:3])
     found = f"{len(leaks)} of {len(splits)} sources are in more than one split ({examples})"
     if not allow_leaks:
-        msg = (f"{found}: figures would be too good. Correct the splits or the sources, leave the splits "
-               "out to have them made, or allow leaks.")
+        msg = (
+            f"{found}: figures would be too good. Correct the splits or the sources, leave the splits "
+            "out to have them made, or allow leaks."
+        )
         raise DataError(msg)
     _log.warning("%s; figures will be too good.", found)
 
@@ -89,8 +91,10 @@ def check_leaks(table: pa.Table, *, allow_leaks: bool = False) -> None:
 def _read_fractions(fractions: Sequence[float]) -> dict[str, float]:
     fits = len(fractions) == len(SPLITS) and min(fractions) >= 0 and fractions[0] > 0
     if not fits or abs(sum(fractions) - 1) > 1e-6:
-        msg = (f"Fractions must be shares for {', '.join(SPLITS)} that sum to 1, train above 0, "
-               f"not {tuple(fractions)}.")
+        msg = (
+            f"Fractions must be shares for {', '.join(SPLITS)} that sum to 1, train above 0, "
+            f"not {tuple(fractions)}."
+        )
         raise ConfigError(msg)
     return {name: share for name, share in zip(SPLITS, fractions, strict=True) if share}
 
@@ -108,8 +112,10 @@ def _refuse_gaps(given: Mapping[str, int]) -> None:
 def _divide(table: pa.Table, pool: NDArray[np.bool_], wanted: Mapping[str, float], seed: int) -> pa.Table:
     """Divide the sources of the rows in ``pool`` among the wanted splits."""
     home = _place(_tally(table.filter(pa.array(pool))), wanted, seed)
-    splits = [home[source] if free else split for source, split, free
-              in zip(*_columns(table, "source", "split"), pool, strict=True)]
+    splits = [
+        home[source] if free else split
+        for source, split, free in zip(*_columns(table, "source", "split"), pool, strict=True)
+    ]
     return table.set_column(table.column_names.index("split"), "split", pa.array(splits, pa.string()))
 
 
@@ -141,8 +147,10 @@ def _place(tallies: Mapping[str, _Tally], wanted: Mapping[str, float], seed: int
     total: _Tally = collections.Counter()
     for tally in tallies.values():
         total.update(tally)
-    needs = {split: {stratum: share / sum(wanted.values()) * count for stratum, count in total.items()}
-             for split, share in wanted.items()}
+    needs = {
+        split: {stratum: share / sum(wanted.values()) * count for stratum, count in total.items()}
+        for split, share in wanted.items()
+    }
     home = _reserve(tallies, order, wanted)
     for source in [*home, *(source for source in order if source not in home)]:
         tally = tallies[source]
@@ -164,9 +172,14 @@ def _reserve(
     units: list[tuple[str, ...]] = [*both, *zip(real, fake, strict=False)]
     if len(units) < len(wanted):
         found = f"{len(both) + len(real)} sources of real and {len(both) + len(fake)} of fake files"
-        msg = (f"Each of {', '.join(wanted)} needs real and fake files of sources that no other split has, "
-               f"but there are {found}. Add sources, give the splits, or ask for fewer by a fraction of 0.")
+        msg = (
+            f"Each of {', '.join(wanted)} needs real and fake files of sources that no other split has, "
+            f"but there are {found}. Add sources, give the splits, or ask for fewer by a fraction of 0."
+        )
         raise DataError(msg)
     units.sort(key=lambda unit: sum(_size(tallies[source]) for source in unit))
-    return {source: split for split, unit in zip(sorted(wanted, key=lambda s: wanted[s]), units, strict=False)
-            for source in unit}
+    return {
+        source: split
+        for split, unit in zip(sorted(wanted, key=lambda s: wanted[s]), units, strict=False)
+        for source in unit
+    }

@@ -73,8 +73,10 @@ def synthesize(
         DataError: The folder holds other things.
     """
     if count < 2 or count % 2 or size_px < 64 or size_px % 16 or seed < 0:
-        msg = (f"Cannot make {count} pictures of {size_px} px with seed {seed}: count must be even and at "
-               "least 2, size_px a multiple of 16 and at least 64, seed at least 0.")
+        msg = (
+            f"Cannot make {count} pictures of {size_px} px with seed {seed}: count must be even and at "
+            "least 2, size_px a multiple of 16 and at least 64, seed at least 0."
+        )
         raise ConfigError(msg)
     manifest = folder / "manifest.csv"
     rows = _list_rows(count)
@@ -150,8 +152,10 @@ def _enlarge(case: _Case, rng: np.random.Generator) -> Picture:
 
 
 def _resample(picture_HWC: Picture, at_yx: Picture) -> Picture:
-    channels = [ndimage.map_coordinates(plane_HW, at_yx, order=1, mode="mirror")
-                for plane_HW in np.moveaxis(picture_HWC, -1, 0)]
+    channels = [
+        ndimage.map_coordinates(plane_HW, at_yx, order=1, mode="mirror")
+        for plane_HW in np.moveaxis(picture_HWC, -1, 0)
+    ]
     return np.stack(channels, axis=-1)
 
 
@@ -179,7 +183,10 @@ def _generate(case: _Case, rng: np.random.Generator) -> Picture:
 
 
 KINDS: dict[str, Callable[[_Case, np.random.Generator], Picture]] = {
-    "spliced": _splice, "warped": _warp, "resampled": _enlarge, "generated": _generate,
+    "spliced": _splice,
+    "warped": _warp,
+    "resampled": _enlarge,
+    "generated": _generate,
 }
 """Ways of forging; each returns a whole picture, float32 [H, W, 3] on the scale [0, 255]."""
 
@@ -202,8 +209,10 @@ def _list_rows(count: int) -> list[tuple[str, str, str, str, str, str]]:
     rows = []
     for index in range(count // 2):
         kind, source = list(KINDS)[index % len(KINDS)], f"scene-{index:05}"
-        rows += [(f"real/{index:05}.jpg", "real", "", source, "", ""),
-                 (f"fake/{kind}/{index:05}.jpg", "fake", "", source, kind, f"masks/{index:05}.png")]
+        rows += [
+            (f"real/{index:05}.jpg", "real", "", source, "", ""),
+            (f"fake/{kind}/{index:05}.jpg", "fake", "", source, kind, f"masks/{index:05}.png"),
+        ]
     return rows
 
 
@@ -212,8 +221,10 @@ def _claim(folder: pathlib.Path, settings: dict[str, int]) -> None:
     record, text = folder / _SETTINGS_NAME, json.dumps(settings)
     if record.exists():
         if record.read_text(encoding="utf-8") != text:
-            msg = (f"{str(folder)!r} holds a set made with {record.read_text(encoding='utf-8')}, not {text}; "
-                   "give another folder.")
+            msg = (
+                f"{str(folder)!r} holds a set made with {record.read_text(encoding='utf-8')}, not {text}; "
+                "give another folder."
+            )
             raise DataError(msg)
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -34,7 +34,7 @@ def crop(picture: Picture, top: int, left: int, height: int, width: int) -> Pict
         ConfigError: It reaches beyond the picture or is empty.
     """
     _check_rectangle(picture, top, left, height, width)
-    return np.ascontiguousarray(picture[top:top + height, left:left + width])
+    return np.ascontiguousarray(picture[top : top + height, left : left + width])
 
 
 def cutout(picture: Picture, top: int, left: int, height: int, width: int, value: int) -> Picture:
@@ -46,7 +46,7 @@ def cutout(picture: Picture, top: int, left: int, height: int, width: int, value
     _check_rectangle(picture, top, left, height, width)
     _require(0 <= value <= 255, "value", value, "in [0, 255]")
     covered = picture.copy()
-    covered[top:top + height, left:left + width] = value
+    covered[top : top + height, left : left + width] = value
     return covered
 
 
@@ -55,7 +55,8 @@ def rotate(picture: Picture, angle_deg: float) -> Picture:
     height, width = picture.shape[:2]
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1.0)
     turned = cv2.warpAffine(
-        picture, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        picture, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
     return _u8(turned)
 
 

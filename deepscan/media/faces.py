@@ -225,12 +225,13 @@ def _find_haar(picture_HWC: Picture, side_px: int) -> list[Face]:
 
 def _find_haar_eyes(picture_HWC: Picture, face: Face) -> NDArray[np.float32] | None:
     left, top, right, _ = (round(side) for side in face.box_px)
-    upper_HWC = picture_HWC[top:top + round(0.6 * face.height_px), left:right]
+    upper_HWC = picture_HWC[top : top + round(0.6 * face.height_px), left:right]
     scale = _EYES_PATCH_PX / upper_HWC.shape[1]
     patch_HWC = pixels.resize(upper_HWC, _EYES_PATCH_PX, round(upper_HWC.shape[0] * scale))
     limits = {"minSize": (_EYES_PATCH_PX // 8,) * 2, "maxSize": (_EYES_PATCH_PX // 2,) * 2}
     boxes = _own("haarcascade_eye", _make_cascade).detectMultiScale(
-        _even_grey(patch_HWC), _HAAR_STEP, _HAAR_VOTES, **limits)
+        _even_grey(patch_HWC), _HAAR_STEP, _HAAR_VOTES, **limits
+    )
     centres = [(x + width / 2, y + height / 2) for x, y, width, height in boxes]
     pair = min(itertools.permutations(centres, 2), key=_eyes_misfit, default=None)
     if pair is None or _eyes_misfit(pair) > _EYES_MISFIT * _EYES_PATCH_PX:

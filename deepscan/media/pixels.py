@@ -78,7 +78,7 @@ def fit_square(picture: Picture, size_px: int) -> Picture:
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return resize(picture[top:top + side, left:left + side], size_px, size_px)
+    return resize(picture[top : top + side, left : left + side], size_px, size_px)
 
 
 def denoise(picture: Picture, strength: float) -> Picture:

@@ -27,12 +27,42 @@ from PIL.WebPImagePlugin import WebPImageFile
 from deepscan.errors import CorruptMediaError, EmptyMediaError, MediaTooLargeError, UnsupportedMediaError
 from deepscan.verdict import MediaFacts
 
-MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr",
-                   "I;16", "I;16L", "I;16B", "I;16N"})
+MODES = frozenset(
+    {
+        "1",
+        "L",
+        "LA",
+        "La",
+        "P",
+        "PA",
+        "RGB",
+        "RGBX",
+        "RGBA",
+        "RGBa",
+        "CMYK",
+        "YCbCr",
+        "I;16",
+        "I;16L",
+        "I;16B",
+        "I;16N",
+    }
+)
 """Pillow's names of the pixel layouts that have an agreed black and white, so that they become RGB."""
 
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError,
-           MemoryError, struct.error, zlib.error, UserWarning)
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    UserWarning,
+)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
@@ -115,8 +145,10 @@ def sniff(data: bytes, name: str) -> Format:
     for known in FORMATS:
         if known.signature.match(data):
             return known
-    msg = (f"The content of {name!r} looks like {_describe(data[:256])}, whatever its name says; deepscan "
-           f"reads {', '.join(known.name for known in FORMATS)}. Convert it to one of these.")
+    msg = (
+        f"The content of {name!r} looks like {_describe(data[:256])}, whatever its name says; deepscan "
+        f"reads {', '.join(known.name for known in FORMATS)}. Convert it to one of these."
+    )
     raise UnsupportedMediaError(msg)
 
 
@@ -143,8 +175,15 @@ def probe(data: bytes, name: str, limits: Limits | None = None) -> MediaFacts:
     _check_size(width_px, height_px, name, limits)
     if turned:
         width_px, height_px = height_px, width_px
-    return MediaFacts(name=name, kind=container.kind, container=container.name, bytes=len(data),
-                      sha256=hashlib.sha256(data).hexdigest(), width_px=width_px, height_px=height_px)
+    return MediaFacts(
+        name=name,
+        kind=container.kind,
+        container=container.name,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        width_px=width_px,
+        height_px=height_px,
+    )
 
 
 def check_bytes(size_bytes: int, name: str, limits: Limits) -> None:
@@ -154,8 +193,10 @@ def check_bytes(size_bytes: int, name: str, limits: Limits) -> None:
         MediaTooLargeError: The file is larger than ``limits.max_bytes``.
     """
     if size_bytes > limits.max_bytes:
-        msg = (f"{name!r} has {size_bytes} bytes; at most {limits.max_bytes} are read. "
-               "Compress or shrink it, or raise max_bytes.")
+        msg = (
+            f"{name!r} has {size_bytes} bytes; at most {limits.max_bytes} are read. "
+            "Compress or shrink it, or raise max_bytes."
+        )
         raise MediaTooLargeError(msg)
 
 
@@ -173,16 +214,20 @@ def opened(data: bytes, name: str) -> Iterator[ImageFile]:
     try:
         with container.open(io.BytesIO(data)) as picture:
             if picture.mode not in MODES:
-                msg = (f"{name!r} stores pixels as {picture.mode!r}, where black and white are not agreed; "
-                       "convert it to 8 or 16 bits a sample, grey, RGB or CMYK.")
+                msg = (
+                    f"{name!r} stores pixels as {picture.mode!r}, where black and white are not agreed; "
+                    "convert it to 8 or 16 bits a sample, grey, RGB or CMYK."
+                )
                 raise UnsupportedMediaError(msg)
             yield picture
     except _BOMB as error:
         msg = f"{name!r} declares more pixels than can be decoded safely ({error}); shrink it."
         raise MediaTooLargeError(msg) from error
     except _BROKEN as error:
-        msg = (f"{name!r} begins like {container.name} but does not decode ({error}): it is truncated, "
-               "damaged or of a rare kind. Get a complete copy or convert it.")
+        msg = (
+            f"{name!r} begins like {container.name} but does not decode ({error}): it is truncated, "
+            "damaged or of a rare kind. Get a complete copy or convert it."
+        )
         raise CorruptMediaError(msg) from error
 
 
@@ -219,7 +264,7 @@ def _png_exif(data: bytes) -> bytes:
     while at + 8 <= len(data):
         length, chunk = struct.unpack_from(">I4s", data, at)
         if chunk == b"eXIf":
-            return data[at + 8:at + 8 + length]
+            return data[at + 8 : at + 8 + length]
         at += 12 + length
     return b""
 
@@ -229,12 +274,16 @@ def _check_size(width_px: int, height_px: int, name: str, limits: Limits) -> Non
         msg = f"{name!r} declares a picture of {width_px}x{height_px} px; get a sound copy of it."
         raise CorruptMediaError(msg)
     if max(width_px, height_px) > limits.max_side_px:
-        msg = (f"{name!r} is {width_px}x{height_px} px; no side may exceed {limits.max_side_px} px. "
-               "Shrink or crop it, or raise max_side_px.")
+        msg = (
+            f"{name!r} is {width_px}x{height_px} px; no side may exceed {limits.max_side_px} px. "
+            "Shrink or crop it, or raise max_side_px."
+        )
         raise MediaTooLargeError(msg)
     if width_px * height_px > limits.max_pixels:
-        msg = (f"{name!r} is {width_px}x{height_px} px; at most {limits.max_pixels} pixels are decoded. "
-               "Shrink it, or raise max_pixels.")
+        msg = (
+            f"{name!r} is {width_px}x{height_px} px; at most {limits.max_pixels} pixels are decoded. "
+            "Shrink it, or raise max_pixels."
+        )
         raise MediaTooLargeError(msg)
 
 

@@ -67,8 +67,16 @@ class ImagePrep:
         Raises:
             ConfigError: A value is out of range.
         """
-        limits = {"size_px": (8, 4096), "margin": (0, 2), "min_face_px": (1, 4096), "max_faces": (1, 1000),
-                  "min_score": (0, 1), "denoise": (0, 1), "equalize": (0, 1), "sharpen": (0, 1)}
+        limits = {
+            "size_px": (8, 4096),
+            "margin": (0, 2),
+            "min_face_px": (1, 4096),
+            "max_faces": (1, 1000),
+            "min_score": (0, 1),
+            "denoise": (0, 1),
+            "equalize": (0, 1),
+            "sharpen": (0, 1),
+        }
         for name, (low, high) in limits.items():
             if not low <= (given := getattr(self, name)) <= high:
                 msg = f"Setting {name!r} of ImagePrep must be in [{low}, {high}], not {given}."
@@ -123,7 +131,7 @@ class ImagePrep:
         faces = find_faces(picture_HWC, finder=self._chosen_finder(), min_score=self.min_score)
         judged = [face for face in faces if min(face.width_px, face.height_px) >= self.min_face_px]
         if judged:
-            return [self._face(picture_HWC, face) for face in judged[:self.max_faces]]
+            return [self._face(picture_HWC, face) for face in judged[: self.max_faces]]
         if self.no_face == "center":
             return [self._central_square(picture_HWC)]
         smaller = f"; {len(faces)} smaller" if faces else ""
@@ -224,14 +232,20 @@ def _draw_cutout(side_px: int, rng: np.random.Generator) -> Change:
     height, width = np.ceil(side_px * rng.uniform(0.1, 0.3, 2)).astype(int).tolist()
     top, left = int(rng.integers(0, side_px - height + 1)), int(rng.integers(0, side_px - width + 1))
     return functools.partial(
-        degrade.cutout, top=top, left=left, height=height, width=width, value=int(rng.integers(0, 256)))
+        degrade.cutout, top=top, left=left, height=height, width=width, value=int(rng.integers(0, 256))
+    )
 
 
 Draw = Callable[[int, np.random.Generator], Change]
 
 _BASIC: tuple[tuple[float, Draw], ...] = ((0.5, _draw_flip), (0.3, _draw_rotation), (0.8, _draw_color))
 _ADVANCED: tuple[tuple[float, Draw], ...] = (
-    (0.3, _draw_rescale), (0.2, _draw_blur), (0.2, _draw_noise), (0.5, _draw_jpeg), (0.2, _draw_cutout))
+    (0.3, _draw_rescale),
+    (0.2, _draw_blur),
+    (0.2, _draw_noise),
+    (0.5, _draw_jpeg),
+    (0.2, _draw_cutout),
+)
 _LEVELS = {"none": (), "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
 
 
@@ -249,12 +263,15 @@ def _locate(example: Example) -> Region:
     return Region(box=(left, top, right, bottom))
 
 
-MODALITIES.register("image", Modality(
-    name="image",
-    summary="A picture: each face in it, or the whole.",
-    accepts=_accepts,
-    prep=ImagePrep,
-    augment=augment_pixels,
-    aggregate=_aggregate,
-    locate=_locate,
-))
+MODALITIES.register(
+    "image",
+    Modality(
+        name="image",
+        summary="A picture: each face in it, or the whole.",
+        accepts=_accepts,
+        prep=ImagePrep,
+        augment=augment_pixels,
+        aggregate=_aggregate,
+        locate=_locate,
+    ),
+)

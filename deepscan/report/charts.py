@@ -78,7 +78,8 @@ def histogram(curves: Curves, threshold: float, point: OperatingPoint | None) ->
         bins = len(share)
         marks += [
             svg.area(frame, ((index + 0.08) / bins, 0), ((index + 0.92) / bins, sign * math.sqrt(part)), kind)
-            for index, part in enumerate(share) if part
+            for index, part in enumerate(share)
+            if part
         ]
     marks += [
         svg.line(frame, [(threshold, -top), (threshold, top)], "threshold"),
@@ -95,8 +96,10 @@ def history(key: str, name: str, epochs: Mapping[float, float]) -> Markup:
     """Draw one recorded value over the epochs."""
     values = list(epochs.values())
     frame = svg.Frame(
-        x=svg.axis("epoch", min(epochs), max(epochs)), y=svg.axis(name, min(values), max(values)),
-        width_px=340, height_px=220,
+        x=svg.axis("epoch", min(epochs), max(epochs)),
+        y=svg.axis(name, min(values), max(values)),
+        width_px=340,
+        height_px=220,
     )
     points = sorted(epochs.items())
     marks = [svg.line(frame, points, "main"), *(svg.dot(frame, point, "main", 2.5) for point in points)]

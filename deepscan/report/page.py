@@ -146,17 +146,29 @@ def _plots(page: Page) -> list[tuple[str, str, Markup]]:
     curves, plots = evaluation.curves, []
     if curves.roc:
         plots = [
-            ("ROC", "Every threshold's trade of fakes found against real files called fake.",
-             charts.roc(curves, evaluation.confusion)),
-            ("Precision and recall", "This one depends on how many fakes the set holds.",
-             charts.precision_recall(curves)),
+            (
+                "ROC",
+                "Every threshold's trade of fakes found against real files called fake.",
+                charts.roc(curves, evaluation.confusion),
+            ),
+            (
+                "Precision and recall",
+                "This one depends on how many fakes the set holds.",
+                charts.precision_recall(curves),
+            ),
         ]
     return [
         *plots,
-        ("Reliability", "On the diagonal 80 % of files stated at 80 % are fake. Larger dots hold more files.",
-         charts.reliability(curves.reliability)),
-        ("Scores", "The line is the threshold; verdicts in a shaded band are inconclusive.",
-         charts.histogram(curves, evaluation.threshold, page.point)),
+        (
+            "Reliability",
+            "On the diagonal 80 % of files stated at 80 % are fake. Larger dots hold more files.",
+            charts.reliability(curves.reliability),
+        ),
+        (
+            "Scores",
+            "The line is the threshold; verdicts in a shaded band are inconclusive.",
+            charts.histogram(curves, evaluation.threshold, page.point),
+        ),
     ]
 
 
@@ -188,7 +200,8 @@ def _histories(rows: Sequence[Mapping[str, float | None]]) -> list[Markup]:
     }
     return [
         charts.history(f"history-{index}", name, epochs)
-        for index, (name, epochs) in enumerate(recorded.items()) if epochs
+        for index, (name, epochs) in enumerate(recorded.items())
+        if epochs
     ]
 
 

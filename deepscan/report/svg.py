@@ -83,8 +83,13 @@ def picture(
         'aria-labelledby="{key}-title {key}-desc"><title id="{key}-title">{title}</title>'
         '<desc id="{key}-desc">{description}</desc>{marks}</svg>'
     ).format(
-        width=size_px[0], height=size_px[1], key=key, kind=key.split("-")[0], title=title,
-        description=description, marks=Markup().join(marks),
+        width=size_px[0],
+        height=size_px[1],
+        key=key,
+        kind=key.split("-")[0],
+        title=title,
+        description=description,
+        marks=Markup().join(marks),
     )
 
 

@@ -186,13 +186,16 @@ def test_augmentation_keeps_dtypes_and_depends_on_its_generator_only(modality, p
     example = prep(media)[0]
     kept = {key: array.copy() for key, array in example.items()}
     settings = Augment(level=level, crop=crop)
-    runs = [[modality.augment(example, settings, rng) for _ in range(12)]
-            for rng in (np.random.default_rng(5), np.random.default_rng(5))]
+    runs = [
+        [modality.augment(example, settings, rng) for _ in range(12)]
+        for rng in (np.random.default_rng(5), np.random.default_rng(5))
+    ]
     assert all(same(*pair) for pair in zip(*runs, strict=True))
     assert same(example, kept)
     for changed in runs[0]:
         assert {key: array.dtype for key, array in changed.items()} == {
-            key: np.dtype(column.dtype) for key, column in prep.columns.items()}
+            key: np.dtype(column.dtype) for key, column in prep.columns.items()
+        }
         assert all(array.flags.c_contiguous for array in changed.values())
         assert len({changed[key].shape for changed in runs[0] for key in prep.inputs}) == len(prep.inputs)
 

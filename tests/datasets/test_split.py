@@ -18,14 +18,21 @@ def manifest(rows):
 
 
 def singles(real, fake, generators=("g",)):
-    return manifest([(0, "", f"r{i}", "") for i in range(real)]
-                    + [(1, "", f"f{i}", generators[i % len(generators)]) for i in range(fake)])
+    return manifest(
+        [(0, "", f"r{i}", "") for i in range(real)]
+        + [(1, "", f"f{i}", generators[i % len(generators)]) for i in range(fake)]
+    )
 
 
 def pairs(count, fakes=1):
     """Sources with one real file and several fakes of different generators each."""
-    return manifest([row for i in range(count) for row in
-                     [(0, "", f"s{i}", ""), *((1, "", f"s{i}", f"g{j}") for j in range(fakes))]])
+    return manifest(
+        [
+            row
+            for i in range(count)
+            for row in [(0, "", f"s{i}", ""), *((1, "", f"s{i}", f"g{j}") for j in range(fakes))]
+        ]
+    )
 
 
 def tally(table, *columns):
@@ -80,26 +87,36 @@ def test_every_split_has_both_labels_whenever_three_sources_a_label_exist(seed):
     for kind, count in (("both", both), ("real", real), ("fake", fake)):
         for i in range(count):
             labels = {"both": [0, 1], "real": [0], "fake": [1]}[kind]
-            rows += [(label, "", f"{kind}{i}", "g" * label)
-                     for label in labels for _ in range(rng.integers(1, 30))]
+            rows += [
+                (label, "", f"{kind}{i}", "g" * label) for label in labels for _ in range(rng.integers(1, 30))
+            ]
     found = tally(assign(manifest(rows), seed=seed), "label", "split")
     assert all(found[label, split] for label in (0, 1) for split in ("train", "val", "test"))
 
 
 def test_a_few_large_sources_are_shared_sensibly():
     sizes = (60, 40, 20, 10, 5, 5, 5, 5)
-    table = manifest([(label, "", f"s{i}", "g" * label) for i, size in enumerate(sizes) for label in (0, 1)
-                      for _ in range(size)])
+    table = manifest(
+        [
+            (label, "", f"s{i}", "g" * label)
+            for i, size in enumerate(sizes)
+            for label in (0, 1)
+            for _ in range(size)
+        ]
+    )
     found = tally(assign(table), "label", "split")
     shares = [found[1, split] for split in ("train", "val", "test")]
     assert shares == pytest.approx([105, 22.5, 22.5], abs=7.5)
 
 
-@pytest.mark.parametrize(("table", "says"), [
-    (singles(3, 2), "3 sources of real and 2 of fake"),
-    (singles(5, 0), "5 sources of real and 0 of fake"),
-    (pairs(2, fakes=9), "2 sources of real and 2 of fake"),
-])
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (singles(3, 2), "3 sources of real and 2 of fake"),
+        (singles(5, 0), "5 sources of real and 0 of fake"),
+        (pairs(2, fakes=9), "2 sources of real and 2 of fake"),
+    ],
+)
 def test_too_few_sources_are_counted(table, says):
     with pytest.raises(DataError, match=says):
         assign(table)
@@ -126,8 +143,14 @@ def test_impossible_fractions_are_refused(fractions):
 
 
 def given(**counts):
-    return manifest([(label, split, f"{split}{label}{i}", "g" * label) for split, count in counts.items()
-                     for label in (0, 1) for i in range(count)])
+    return manifest(
+        [
+            (label, split, f"{split}{label}{i}", "g" * label)
+            for split, count in counts.items()
+            for label in (0, 1)
+            for i in range(count)
+        ]
+    )
 
 
 def test_complete_splits_are_kept():
@@ -150,8 +173,10 @@ def test_val_and_test_are_carved_out_of_train_by_source():
     assert all(len(splits) == 1 for splits in spread(out).values())
 
 
-@pytest.mark.parametrize(("table", "says"), [(given(train=3, none=2), "none: 4, train: 6"),
-                                             (given(val=3, test=2), "No file is in the split train")])
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [(given(train=3, none=2), "none: 4, train: 6"), (given(val=3, test=2), "No file is in the split train")],
+)
 def test_gaps_in_given_splits_are_refused(table, says):
     blanked = [split.replace("none", "") for split in table["split"].to_pylist()]
     with pytest.raises(DataError, match=says):
@@ -159,8 +184,9 @@ def test_gaps_in_given_splits_are_refused(table, says):
 
 
 def leaky():
-    return manifest([(1, "train", "a", "g"), (0, "test", "a", ""), (0, "train", "b", ""),
-                     (0, "val", "c", "")])
+    return manifest(
+        [(1, "train", "a", "g"), (0, "test", "a", ""), (0, "train", "b", ""), (0, "val", "c", "")]
+    )
 
 
 def test_leaks_in_given_splits_are_refused_with_examples():

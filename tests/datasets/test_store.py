@@ -33,11 +33,13 @@ def prepared(paths):
 
 
 def manifest_of(paths, split="train"):
-    return pa.table({
-        "path": paths,
-        "label": pa.array([i % 2 for i in range(len(paths))], pa.int8()),
-        "split": [split] * len(paths),
-    })
+    return pa.table(
+        {
+            "path": paths,
+            "label": pa.array([i % 2 for i in range(len(paths))], pa.int8()),
+            "split": [split] * len(paths),
+        }
+    )
 
 
 def test_examples_come_back_bit_exact(tmp_path, pictures):

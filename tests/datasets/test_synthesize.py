@@ -25,9 +25,16 @@ def folder(tmp_path_factory):
 
 
 def ideal_camera(size_px=SIZE_PX, **changes):
-    perfect = {"psf_sigma_px": 0.01, "aberration": 0.0, "vignetting": 0.0, "photon_noise": 0.0,
-               "read_noise": 0.0, "gain_rgb": (0.5, 1.0, 0.75), "smooth_hue": False,
-               "prnu_HW": np.ones((size_px, size_px), np.float32)}
+    perfect = {
+        "psf_sigma_px": 0.01,
+        "aberration": 0.0,
+        "vignetting": 0.0,
+        "photon_noise": 0.0,
+        "read_noise": 0.0,
+        "gain_rgb": (0.5, 1.0, 0.75),
+        "smooth_hue": False,
+        "prnu_HW": np.ones((size_px, size_px), np.float32),
+    }
     return camera.Camera(**perfect | changes)
 
 
@@ -83,8 +90,9 @@ def test_the_sensor_pattern_identifies_the_camera():
     rng = np.random.default_rng(2)
     ours, other = draw_camera(SIZE_PX, rng), draw_camera(SIZE_PX, rng)
     mean = np.mean([residual(shoot(flat(0.5), ours, rng)) for _ in range(20)], axis=0)
-    match, mismatch = (abs(np.corrcoef(mean.ravel(), sensor.prnu_HW.ravel())[0, 1])
-                       for sensor in (ours, other))
+    match, mismatch = (
+        abs(np.corrcoef(mean.ravel(), sensor.prnu_HW.ravel())[0, 1]) for sensor in (ours, other)
+    )
     assert match > 0.3 > 0.1 > mismatch
 
 
@@ -158,8 +166,11 @@ def test_up_sampling_leaves_peaks_at_half_the_sampling_rate():
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_the_manifest_scans_and_splits(folder):
@@ -225,8 +236,9 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize(("count", "size_px", "seed"), [
-    (0, 64, 0), (5, 64, 0), (4, 48, 0), (4, 100, 0), (4, 64, -1)])
+@pytest.mark.parametrize(
+    ("count", "size_px", "seed"), [(0, 64, 0), (5, 64, 0), (4, 48, 0), (4, 100, 0), (4, 64, -1)]
+)
 def test_impossible_sets_are_refused_before_anything_is_written(tmp_path, count, size_px, seed):
     with pytest.raises(ConfigError, match="count must be even"):
         synthesize.synthesize(tmp_path / "new", count, size_px, seed)

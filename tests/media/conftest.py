@@ -20,6 +20,7 @@ def scene() -> np.ndarray:
 @pytest.fixture(scope="session")
 def encode(scene: np.ndarray) -> Encode:
     """Returns ``encode(format, picture=None, **options) -> bytes``, by default of the scene."""
+
     def run(container: str, picture: Image.Image | np.ndarray | None = None, **options: object) -> bytes:
         image = Image.fromarray(scene) if picture is None else picture
         image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
@@ -33,6 +34,7 @@ def encode(scene: np.ndarray) -> Encode:
 @pytest.fixture(scope="session")
 def rotated(encode: Encode) -> Callable[..., bytes]:
     """Returns ``rotated(format, orientation, **options) -> bytes``: the scene with that EXIF orientation."""
+
     def run(container: str, orientation: int, **options: object) -> bytes:
         exif = Image.Exif()
         exif[0x0112] = orientation

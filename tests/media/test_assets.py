@@ -78,8 +78,18 @@ def mirror(tmp_path, monkeypatch):
 
 def register(url="http://127.0.0.1:9/none"):
     digest = hashlib.sha256(CONTENT).hexdigest()
-    assets.ASSETS.register("net", Asset(name="net", file="net.onnx", url=url, licence="Apache-2.0",
-                                        sha256=digest, bytes=len(CONTENT), summary="A net."))
+    assets.ASSETS.register(
+        "net",
+        Asset(
+            name="net",
+            file="net.onnx",
+            url=url,
+            licence="Apache-2.0",
+            sha256=digest,
+            bytes=len(CONTENT),
+            summary="A net.",
+        ),
+    )
 
 
 def files_in(folder):
@@ -115,12 +125,15 @@ def test_fetch_follows_a_redirect(cache, server):
     assert fetch("net").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(("path", "reason", "requests"), [
-    ("altered", "sha256", 1),
-    ("missing", "404", 1),
-    ("cut", "peer closed connection", 3),
-    ("endless", "bytes", 1),
-])
+@pytest.mark.parametrize(
+    ("path", "reason", "requests"),
+    [
+        ("altered", "sha256", 1),
+        ("missing", "404", 1),
+        ("cut", "peer closed connection", 3),
+        ("endless", "bytes", 1),
+    ],
+)
 def test_failed_fetch_leaves_nothing_and_says_what_to_do(cache, server, path, reason, requests):
     register(f"{server}/{path}")
     with pytest.raises(AssetError, match=reason) as caught:

@@ -56,14 +56,17 @@ def test_change_survives_the_smallest_pictures(name, size):
     assert EVERY_CHANGE[name](np.full((*size, 3), 100, np.uint8)).shape == (*size, 3)
 
 
-@pytest.mark.parametrize("change", [
-    lambda picture: degrade.rotate(picture, 0),
-    lambda picture: degrade.rescale(picture, 1),
-    lambda picture: degrade.blur(picture, 0),
-    lambda picture: degrade.noise(picture, 0, np.random.default_rng(0)),
-    lambda picture: degrade.adjust_color(picture),
-    lambda picture: degrade.flip(degrade.flip(picture)),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: degrade.rotate(picture, 0),
+        lambda picture: degrade.rescale(picture, 1),
+        lambda picture: degrade.blur(picture, 0),
+        lambda picture: degrade.noise(picture, 0, np.random.default_rng(0)),
+        lambda picture: degrade.adjust_color(picture),
+        lambda picture: degrade.flip(degrade.flip(picture)),
+    ],
+)
 def test_neutral_parameters_change_nothing(change, rng):
     picture = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
     assert np.array_equal(change(picture), picture)
@@ -115,12 +118,15 @@ def test_jpeg_is_that_of_pillow(textured):
     assert np.abs(degrade.jpeg(textured, 70) - expected).mean() < 1
 
 
-@pytest.mark.parametrize("change", [
-    lambda picture, much: degrade.jpeg(picture, round(95 - 80 * much)),
-    lambda picture, much: degrade.blur(picture, 3 * much),
-    lambda picture, much: degrade.rescale(picture, 1 - 0.8 * much),
-    lambda picture, much: degrade.noise(picture, 20 * much, np.random.default_rng(0)),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture, much: degrade.jpeg(picture, round(95 - 80 * much)),
+        lambda picture, much: degrade.blur(picture, 3 * much),
+        lambda picture, much: degrade.rescale(picture, 1 - 0.8 * much),
+        lambda picture, much: degrade.noise(picture, 20 * much, np.random.default_rng(0)),
+    ],
+)
 def test_more_of_a_degradation_takes_the_picture_further_away(change, rng):
     picture = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     distances = [np.abs(change(picture, much).astype(float) - picture).mean() for much in (0.2, 0.5, 1.0)]
@@ -151,21 +157,24 @@ def test_hue_turns_the_hue_and_keeps_luma(hue_deg):
     assert abs((hue - (hue_deg % 360) + 180) % 360 - 180) < 25
 
 
-@pytest.mark.parametrize("change", [
-    lambda picture: degrade.crop(picture, 0, 0, 62, 10),
-    lambda picture: degrade.crop(picture, -1, 0, 10, 10),
-    lambda picture: degrade.cutout(picture, 0, 80, 10, 10, 0),
-    lambda picture: degrade.cutout(picture, 0, 0, 0, 10, 0),
-    lambda picture: degrade.cutout(picture, 0, 0, 5, 5, 256),
-    lambda picture: degrade.rescale(picture, 0),
-    lambda picture: degrade.rescale(picture, 1.1),
-    lambda picture: degrade.jpeg(picture, 0),
-    lambda picture: degrade.blur(picture, -1),
-    lambda picture: degrade.noise(picture, -1, np.random.default_rng(0)),
-    lambda picture: degrade.adjust_color(picture, brightness=1.1),
-    lambda picture: degrade.adjust_color(picture, contrast=-1),
-    lambda picture: degrade.adjust_color(picture, saturation=-1),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: degrade.crop(picture, 0, 0, 62, 10),
+        lambda picture: degrade.crop(picture, -1, 0, 10, 10),
+        lambda picture: degrade.cutout(picture, 0, 80, 10, 10, 0),
+        lambda picture: degrade.cutout(picture, 0, 0, 0, 10, 0),
+        lambda picture: degrade.cutout(picture, 0, 0, 5, 5, 256),
+        lambda picture: degrade.rescale(picture, 0),
+        lambda picture: degrade.rescale(picture, 1.1),
+        lambda picture: degrade.jpeg(picture, 0),
+        lambda picture: degrade.blur(picture, -1),
+        lambda picture: degrade.noise(picture, -1, np.random.default_rng(0)),
+        lambda picture: degrade.adjust_color(picture, brightness=1.1),
+        lambda picture: degrade.adjust_color(picture, contrast=-1),
+        lambda picture: degrade.adjust_color(picture, saturation=-1),
+    ],
+)
 def test_values_out_of_range_are_named(change, textured):
     with pytest.raises(ConfigError, match="must be"):
         change(textured)

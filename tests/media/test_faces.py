@@ -34,7 +34,7 @@ def finder(request):
 
 def marked(eyes_px, size_px=(300, 400)):
     """A dark picture with a bright dot at each eye."""
-    y, x = np.mgrid[0:size_px[1], 0:size_px[0]] + 0.5
+    y, x = np.mgrid[0 : size_px[1], 0 : size_px[0]] + 0.5
     dots = sum(255 * np.exp(-((x - ex) ** 2 + (y - ey) ** 2) / 18) for ex, ey in eyes_px)
     return np.repeat(np.clip(dots, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
@@ -44,8 +44,8 @@ def dots(crop):
     half = crop.shape[1] // 2
     found = []
     for start in (0, half):
-        weight = crop[:, start:start + half, 0].astype(float)
-        y, x = np.mgrid[0:weight.shape[0], 0:weight.shape[1]] + 0.5
+        weight = crop[:, start : start + half, 0].astype(float)
+        y, x = np.mgrid[0 : weight.shape[0], 0 : weight.shape[1]] + 0.5
         found.append((start + (x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()))
     return np.array(found)
 

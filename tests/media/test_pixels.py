@@ -15,14 +15,37 @@ from deepscan.media.pixels import decode_picture, denoise, equalize, fit_square,
 from deepscan.media.probe import Limits
 from deepscan.media.source import Media
 
-LOSSLESS = [("png", {}), ("bmp", {}), ("tiff", {}), ("tiff", {"compression": "tiff_lzw"}),
-            ("webp", {"lossless": True})]
-LOSSY = [("jpeg", {"quality": 95}), ("jpeg", {"progressive": True}), ("webp", {"quality": 95}), ("avif", {}),
-         ("tiff", {"compression": "jpeg"})]
+LOSSLESS = [
+    ("png", {}),
+    ("bmp", {}),
+    ("tiff", {}),
+    ("tiff", {"compression": "tiff_lzw"}),
+    ("webp", {"lossless": True}),
+]
+LOSSY = [
+    ("jpeg", {"quality": 95}),
+    ("jpeg", {"progressive": True}),
+    ("webp", {"quality": 95}),
+    ("avif", {}),
+    ("tiff", {"compression": "jpeg"}),
+]
 TURNED = [("png", {}), ("tiff", {}), ("webp", {"lossless": True}), ("jpeg", {}), ("avif", {})]
 ANIMATED = [("gif", {}), ("webp", {"lossless": True}), ("png", {}), ("tiff", {})]
-FAILURES = [OSError, SyntaxError, ValueError, struct.error, EOFError, zlib.error, IndexError, KeyError,
-            TypeError, ZeroDivisionError, RuntimeError, MemoryError, UserWarning]
+FAILURES = [
+    OSError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    EOFError,
+    zlib.error,
+    IndexError,
+    KeyError,
+    TypeError,
+    ZeroDivisionError,
+    RuntimeError,
+    MemoryError,
+    UserWarning,
+]
 OPERATIONS = [denoise, equalize, sharpen]
 
 
@@ -51,10 +74,19 @@ def test_jpeg_agrees_with_opencv(scene, encode):
     assert np.abs(decode_picture(data).astype(int) - second).max() <= 2
 
 
-@pytest.mark.parametrize(("orientation", "expected"), [
-    (1, "ab/cd/ef"), (2, "ba/dc/fe"), (3, "fe/dc/ba"), (4, "ef/cd/ab"),
-    (5, "ace/bdf"), (6, "eca/fdb"), (7, "fdb/eca"), (8, "bdf/ace"),
-])
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [
+        (1, "ab/cd/ef"),
+        (2, "ba/dc/fe"),
+        (3, "fe/dc/ba"),
+        (4, "ef/cd/ab"),
+        (5, "ace/bdf"),
+        (6, "eca/fdb"),
+        (7, "fdb/eca"),
+        (8, "bdf/ace"),
+    ],
+)
 def test_orientation_by_hand(orientation, expected):
     def drawn(text):
         return np.array([[[ord(letter)] * 3 for letter in row] for row in text.split("/")], dtype=np.uint8)
@@ -164,7 +196,7 @@ def test_cut_file_is_corrupt_and_never_half_a_picture(encode, noisy, name):
     data = encode(name, noisy)
     for share in (0.3, 0.5, 0.7, 0.9, 0.98):
         with pytest.raises(CorruptMediaError):
-            decode_picture(data[:int(len(data) * share)])
+            decode_picture(data[: int(len(data) * share)])
 
 
 def test_png_cut_behind_its_pixels_is_whole(encode, noisy):
@@ -180,7 +212,7 @@ def test_damaged_files_give_a_picture_or_a_media_error(encode, noisy, name):
         data = bytearray(original)
         for at in rng.integers(0, [len(data), 64][rng.integers(2)], rng.integers(1, 6)):
             data[at] = rng.integers(256)
-        outcomes.add(_outcome(bytes(data[:rng.integers(1, 2 * len(data))])))
+        outcomes.add(_outcome(bytes(data[: rng.integers(1, 2 * len(data))])))
     assert outcomes >= {"picture", "CorruptMediaError"}
 
 

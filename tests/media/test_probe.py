@@ -70,9 +70,14 @@ def test_orientation_outside_one_to_eight_counts_as_none(rotated, orientation):
     assert probe(rotated("jpeg", orientation), "a.jpg").width_px == 60
 
 
-@pytest.mark.parametrize(("given", "kept"), [
-    ("a/b/c.png", "c.png"), ("C:\\x\\c.png", "c.png"), ("", "unnamed"),
-])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("a/b/c.png", "c.png"),
+        ("C:\\x\\c.png", "c.png"),
+        ("", "unnamed"),
+    ],
+)
 def test_name_loses_its_folders(encode, given, kept):
     assert probe(encode("png"), given).name == kept
 
@@ -82,19 +87,22 @@ def test_empty_file():
         probe(b"", "a.jpg")
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    (b"I am no picture.\n", "plain text"),
-    ("Grüße".encode(), "plain text"),
-    (b"<!DOCTYPE html><html></html>", "a web page"),
-    (b"<svg xmlns='x'/>", "XML or SVG"),
-    (b"%PDF-1.7 ...", "a PDF document"),
-    (b"PK\x03\x04\x14\0", "a ZIP archive"),
-    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture"),
-    (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "a film"),
-    (b"RIFF\x24\0\0\0WAVEfmt ", "a sound file"),
-    (b"ID3\x04\0", "a sound file"),
-    (b"\x00\x01\x02\x03", "no known format"),
-])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"I am no picture.\n", "plain text"),
+        ("Grüße".encode(), "plain text"),
+        (b"<!DOCTYPE html><html></html>", "a web page"),
+        (b"<svg xmlns='x'/>", "XML or SVG"),
+        (b"%PDF-1.7 ...", "a PDF document"),
+        (b"PK\x03\x04\x14\0", "a ZIP archive"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isomiso2", "a film"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "a sound file"),
+        (b"ID3\x04\0", "a sound file"),
+        (b"\x00\x01\x02\x03", "no known format"),
+    ],
+)
 def test_foreign_content_is_named_and_the_readable_formats_are_listed(content, words):
     with pytest.raises(UnsupportedMediaError, match=f"'photo.jpg' looks like {words}") as caught:
         probe(content, "photo.jpg")
@@ -135,7 +143,7 @@ def test_own_limits_replace_those_of_pillow(encode, monkeypatch):
 def test_bomb_that_pillow_finds_itself_is_too_large(encode):
     data = bytearray(encode("gif"))
     frame = data.index(b"\x2c\0\0\0\0")
-    data[frame + 5:frame + 9] = b"\xff\xff\xff\xff"
+    data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
     with pytest.raises(MediaTooLargeError, match="more pixels than can be decoded safely"):
         probe(bytes(data), "a.gif")
 
@@ -148,7 +156,7 @@ def test_picture_without_area_is_corrupt():
 @pytest.mark.parametrize("name", NAMES)
 def test_header_that_breaks_off_is_corrupt(encode, name):
     with pytest.raises(CorruptMediaError, match=f"'a.bin' begins like {name} but does not decode"):
-        probe(encode(name)[:24 if name != "gif" else 12], "a.bin")
+        probe(encode(name)[: 24 if name != "gif" else 12], "a.bin")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])

@@ -46,7 +46,7 @@ def test_path_and_bytes_give_the_same_media(encode, tmp_path):
 
 def test_cut_file_has_facts_but_no_picture(encode):
     data = encode("png")
-    media = Media.from_bytes(data[:len(data) // 2], "a.png")
+    media = Media.from_bytes(data[: len(data) // 2], "a.png")
     assert media.facts.width_px == 60
     with pytest.raises(CorruptMediaError, match=r"'a\.png' begins like png"):
         _ = media.picture_HWC

@@ -90,15 +90,19 @@ def test_uncertain_faces_are_not_judged(two_faces):
 def test_tilted_face_is_levelled():
     tilted = draw(DrawnFace(radius_px=100, tilt_deg=14))
     (example,) = dataclasses.replace(FACE, size_px=256)(media(tilted))
-    before, after = (math.degrees(find_faces(picture, finder="haar")[0].tilt_rad)
-                     for picture in (tilted, example["pixels"]))
+    before, after = (
+        math.degrees(find_faces(picture, finder="haar")[0].tilt_rad)
+        for picture in (tilted, example["pixels"])
+    )
     assert before > 9
     assert abs(after) < 4
 
 
 def test_margin_makes_the_face_smaller_in_its_crop(two_faces):
-    skin = [(dataclasses.replace(FACE, margin=margin)(two_faces)[0]["pixels"][..., 0] > 170).mean()
-            for margin in (0.0, 0.3, 1.0)]
+    skin = [
+        (dataclasses.replace(FACE, margin=margin)(two_faces)[0]["pixels"][..., 0] > 170).mean()
+        for margin in (0.0, 0.3, 1.0)
+    ]
     assert skin[0] > skin[1] > skin[2]
 
 
@@ -124,8 +128,17 @@ def test_clean_up_runs_on_the_crop_in_its_order(rng):
 
 
 OTHER_VALUES = {
-    "size_px": 65, "region": "whole", "finder": "yunet", "margin": 0.25, "no_face": "center",
-    "min_face_px": 33, "max_faces": 3, "min_score": 0.7, "denoise": 0.1, "equalize": 0.1, "sharpen": 0.1,
+    "size_px": 65,
+    "region": "whole",
+    "finder": "yunet",
+    "margin": 0.25,
+    "no_face": "center",
+    "min_face_px": 33,
+    "max_faces": 3,
+    "min_score": 0.7,
+    "denoise": 0.1,
+    "equalize": 0.1,
+    "sharpen": 0.1,
 }
 
 
@@ -188,10 +201,20 @@ def test_yunet_prep_never_falls_back(no_assets, two_faces):
     assert raised
 
 
-@pytest.mark.parametrize("setting", [
-    {"size_px": 7}, {"margin": -0.1}, {"margin": float("nan")}, {"min_face_px": 0}, {"max_faces": 0},
-    {"min_score": 1.1}, {"denoise": -0.1}, {"equalize": 2}, {"sharpen": 1.5},
-])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"size_px": 7},
+        {"margin": -0.1},
+        {"margin": float("nan")},
+        {"min_face_px": 0},
+        {"max_faces": 0},
+        {"min_score": 1.1},
+        {"denoise": -0.1},
+        {"equalize": 2},
+        {"sharpen": 1.5},
+    ],
+)
 def test_settings_out_of_range_are_named(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         ImagePrep(**setting)
@@ -230,11 +253,14 @@ def test_crops_reach_every_edge(rng):
     assert {crop["top"] for crop in crops} == {crop["left"] for crop in crops} == {0, 1, 2}
 
 
-@pytest.mark.parametrize(("level", "names"), [
-    ("none", set()),
-    ("basic", {"flip", "rotate", "adjust_color"}),
-    ("advanced", {"flip", "rotate", "adjust_color", "jpeg", "blur", "noise", "rescale", "cutout"}),
-])
+@pytest.mark.parametrize(
+    ("level", "names"),
+    [
+        ("none", set()),
+        ("basic", {"flip", "rotate", "adjust_color"}),
+        ("advanced", {"flip", "rotate", "adjust_color", "jpeg", "blur", "noise", "rescale", "cutout"}),
+    ],
+)
 def test_level_draws_each_of_its_changes_and_no_other(level, names, rng):
     drawn = [draw_changes(Augment(level=level), 64, rng) for _ in range(300)]
     found = {getattr(change, "func", change).__name__ for changes in drawn for change in changes}

@@ -26,8 +26,13 @@ class Tiny(nn.Module):
         super().__init__()
         self.crash = config.crash
         self.layers = nn.Sequential(
-            nn.Conv2d(3, config.width, 3, stride=2), nn.BatchNorm2d(config.width), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(config.dropout), nn.Linear(config.width, 1),
+            nn.Conv2d(3, config.width, 3, stride=2),
+            nn.BatchNorm2d(config.width),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.width, 1),
         )
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -38,12 +43,14 @@ class Tiny(nn.Module):
         return {"logit": self.layers(x_BCHW).flatten().float()}
 
 
-register(ModelSpec(
-    name="tiny",
-    modality="image",
-    summary="For tests.",
-    config=TinyConfig,
-    build=Tiny,
-    prep=ImagePrep(region="whole", size_px=32),
-    recipe=Recipe(epochs=3, batch_size=4, optimizer=Optimizer(lr=0.01), augment=Augment(level="basic")),
-))
+register(
+    ModelSpec(
+        name="tiny",
+        modality="image",
+        summary="For tests.",
+        config=TinyConfig,
+        build=Tiny,
+        prep=ImagePrep(region="whole", size_px=32),
+        recipe=Recipe(epochs=3, batch_size=4, optimizer=Optimizer(lr=0.01), augment=Augment(level="basic")),
+    )
+)

@@ -54,7 +54,9 @@ def evaluation(labels=(0, 1), n=200):
     label = rng.choice(labels, n)
     logit = rng.normal(2.0 * label - 1)
     predictions = Predictions(
-        label=label, logit=logit, probability=1 / (1 + np.exp(-logit)),
+        label=label,
+        logit=logit,
+        probability=1 / (1 + np.exp(-logit)),
         source=np.array([f"p{i}" for i in rng.integers(0, 40, n)]),
         generator=np.where(label == 1, np.array(["swap", HOSTILE])[rng.integers(0, 2, n)], ""),
         groups={"codec <b>": np.array(["png", HOSTILE])[rng.integers(0, 2, n)]},
@@ -73,7 +75,8 @@ def example(label="fake", probability=0.93, thumbnail_jpeg=None):
         abstentions=() if voted else (v.Abstention(**names, reason="no-face", message="No face was found."),),
         evidence=(v.Evidence(analyzer="ela", summary="Nothing <i>odd</i>.", measurements={}, limits=""),),
         media=v.MediaFacts(name=HOSTILE, kind="image", container="jpeg", bytes=10, sha256="00"),
-        bundles=("b1",), elapsed_ms=12.0,
+        bundles=("b1",),
+        elapsed_ms=12.0,
     )
     return Example(verdict=v.to_dict(given), thumbnail_jpeg=thumbnail_jpeg)
 
@@ -92,8 +95,10 @@ def page():
         evaluation=evaluation(),
         point=OperatingPoint(threshold=0.5, low=0.31, high=0.72),
         ledger={"used": 200, "no-face": 12, "corrupt": 0, HOSTILE: 3},
-        history=[{"epoch": e, "train_loss": 1 / (e + 1), "val_auc": None if e == 0 else 0.8, HOSTILE: e}
-                 for e in range(4)],
+        history=[
+            {"epoch": e, "train_loss": 1 / (e + 1), "val_auc": None if e == 0 else 0.8, HOSTILE: e}
+            for e in range(4)
+        ],
         examples=[example(thumbnail_jpeg=jpeg()), example("inconclusive", None)],
     )
 

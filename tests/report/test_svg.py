@@ -21,13 +21,16 @@ def test_axes_map_their_ends_to_the_margins_and_y_upwards():
     assert f.y_px(1) == svg.TOP_PX
 
 
-@pytest.mark.parametrize(("low", "high", "labels"), [
-    (0, 1, ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
-    (0, 11, ["0", "5", "10"]),
-    (0.13, 0.71, ["0.2", "0.4", "0.6"]),
-    (1e-6, 1e-3, ["0.0002", "0.0004", "0.0006", "0.0008", "0.001"]),
-    (-3, 3, ["-2", "0", "2"]),
-])
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0, 1, ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
+        (0, 11, ["0", "5", "10"]),
+        (0.13, 0.71, ["0.2", "0.4", "0.6"]),
+        (1e-6, 1e-3, ["0.0002", "0.0004", "0.0006", "0.0008", "0.001"]),
+        (-3, 3, ["-2", "0", "2"]),
+    ],
+)
 def test_ticks_are_round_and_inside(low, high, labels):
     axis = svg.axis("a", low, high)
     assert [text for _, text in axis.ticks] == labels
@@ -57,8 +60,10 @@ def test_a_line_goes_through_its_points():
 
 
 def test_an_area_has_a_positive_size_whatever_its_corners():
-    one, two = (ET.fromstring(svg.area(frame(), *corners, "k")) for corners in
-                (((2, 0.5), (4, -0.0)), ((4, 0.0), (2, 0.5))))
+    one, two = (
+        ET.fromstring(svg.area(frame(), *corners, "k"))
+        for corners in (((2, 0.5), (4, -0.0)), ((4, 0.0), (2, 0.5)))
+    )
     assert one.attrib == two.attrib
     assert (float(one.get("width")), float(one.get("height"))) == (pytest.approx(73.6), pytest.approx(135))
 

@@ -1,4 +1,6 @@
+import contextlib
 import copy
+import dataclasses
 import itertools
 import pathlib
 
@@ -73,10 +75,8 @@ def run(recipe, trainer=None, until=None):
         if until == trainer.progress.epoch:
             raise KeyboardInterrupt
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         trainer.run(stream_from(trainer.progress.epoch), validation, report)
-    except KeyboardInterrupt:
-        pass
     return trainer, reports
 
 
@@ -143,10 +143,15 @@ def test_accumulation_equals_one_batch_of_the_same_examples():
             return {"logit": self.layer(x).flatten()}
 
     def trained(accumulate, batches):
-        recipe = Recipe(epochs=1, batch_size=BATCH, accumulate=accumulate,
-                        optimizer=Optimizer(name="sgd", lr=0.1), schedule=Schedule(name="constant", warmup=0))
+        recipe = Recipe(
+            epochs=1,
+            batch_size=BATCH,
+            accumulate=accumulate,
+            optimizer=Optimizer(name="sgd", lr=0.1),
+            schedule=Schedule(name="constant", warmup=0),
+        )
         task = task_of(recipe, Plain())
-        task = loop.dataclasses.replace(task, steps_per_epoch=len(batches))
+        task = dataclasses.replace(task, steps_per_epoch=len(batches))
         trainer = Trainer(task)
         trainer.run(iter(batches), validation, lambda *_: None)
         return trainer.kept.layer.weight.detach()
@@ -172,14 +177,18 @@ def test_a_frozen_trunk_stays_fixed_and_then_learns_at_its_own_rate():
 
 def test_gradients_are_clipped():
     def moved(clip_norm):
-        recipe = Recipe(epochs=1, batch_size=BATCH, clip_norm=clip_norm,
-                        optimizer=Optimizer(name="sgd", lr=1.0, momentum=0, weight_decay=0),
-                        schedule=Schedule(name="constant", warmup=0))
+        recipe = Recipe(
+            epochs=1,
+            batch_size=BATCH,
+            clip_norm=clip_norm,
+            optimizer=Optimizer(name="sgd", lr=1.0, momentum=0, weight_decay=0),
+            schedule=Schedule(name="constant", warmup=0),
+        )
         task = task_of(recipe)
-        start = [p.detach().clone() for p in task.module.parameters()]
-        Trainer(loop.dataclasses.replace(task, steps_per_epoch=1)).run(stream_from(0), validation, lambda *_: None)
-        difference = torch.cat([(a - b).flatten() for a, b in zip(start, task.module.parameters(), strict=True)]).detach()
-        return float(difference.norm())
+        start = nn.utils.parameters_to_vector(task.module.parameters()).detach().clone()
+        one_step = dataclasses.replace(task, steps_per_epoch=1)
+        Trainer(one_step).run(stream_from(0), validation, lambda *_: None)
+        return float((start - nn.utils.parameters_to_vector(task.module.parameters()).detach()).norm())
 
     assert moved(1e-3) == pytest.approx(1e-3, rel=1e-3)
     assert moved(0) > 1e-2

@@ -17,7 +17,12 @@ def factor(schedule, step, steps_per_epoch=10, epochs=10, drops=0):
 def test_warmup_rises_linearly_from_above_zero_to_the_peak():
     schedule = Schedule(name="constant", warmup=0.1)
     assert [round(factor(schedule, i), 4) for i in (0, 4, 9, 10, 99)] == [
-        round(1 / 11, 4), round(5 / 11, 4), round(10 / 11, 4), 1.0, 1.0]
+        round(1 / 11, 4),
+        round(5 / 11, 4),
+        round(10 / 11, 4),
+        1.0,
+        1.0,
+    ]
 
 
 def test_cosine_is_half_way_in_the_middle_and_ends_at_final():
