@@ -6,7 +6,7 @@ import http.client
 import pickle
 import sys
 from collections import OrderedDict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 import torchvision
@@ -88,7 +88,7 @@ class PublicTrunk:
         try:
             trunk.load_state_dict({name: renamed[name] for name in wanted})
         except (KeyError, RuntimeError) as error:
-            msg = f"The cached file of {self.weights} is of another network: {error}. Delete {_cache()}."
+            msg = f"{_cached_at(self.weights)} holds another network than {self.weights}: {error}. Delete it."
             raise AssetError(msg) from error
 
 
@@ -102,12 +102,13 @@ def _fetch(name: str) -> dict[str, Tensor]:
             )
     except (OSError, RuntimeError, EOFError, http.client.HTTPException, pickle.UnpicklingError) as error:
         msg = (
-            f"Cannot fetch the ImageNet weights {name} from {weights.url}: {error}. Without a way to that"
-            f" address, put the file into {_cache()} (deleting a damaged one), or start from a bundle."
+            f"Cannot fetch the ImageNet weights {name} from {weights.url}: {error}. Where no network is,"
+            f" put that file at {_cached_at(name)} in place of a damaged one, or start from a bundle."
         )
         raise AssetError(msg) from error
     return state
 
 
-def _cache() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
+def _cached_at(name: str) -> Path:
+    address = torchvision.models.get_weight(name).url
+    return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(address).name)

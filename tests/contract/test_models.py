@@ -227,5 +227,8 @@ def test_unknown_model_suggests_the_nearest():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    values = {spec.name: logits_of(fresh(spec), random_batch(spec)).tolist() for spec in load_builtin()}
+    values = {
+        spec.name: [round(logit, 6) for logit in logits_of(fresh(spec), random_batch(spec)).tolist()]
+        for spec in load_builtin()
+    }
     GOLDEN.write_text(json.dumps(values, indent=1) + "\n")

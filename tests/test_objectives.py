@@ -1,0 +1,91 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
+
+from deepscan.errors import TrainingError
+from deepscan.objectives import classification, fake_loss
+from deepscan.recipe import Loss
+
+LOGIT = torch.tensor([-100.0, -20.0, -3.0, -0.5, 0.0, 0.5, 3.0, 20.0, 100.0])
+LABEL = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+
+
+class Given(nn.Module):
+    """Returns the column it is given as the logit."""
+
+    def forward(self, sound):
+        return {"logit": sound}
+
+
+def evaluate(loss, counts=(1, 1), logit=LOGIT, label=LABEL):
+    objective = classification(("sound",), loss, counts)
+    return objective(Given(), {"sound": logit, "label": label, "pixels": torch.zeros(1)})
+
+
+def test_bce_agrees_with_torch():
+    expected = functional.binary_cross_entropy_with_logits(LOGIT, LABEL)
+    torch.testing.assert_close(evaluate(Loss())["loss"], expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_focal_agrees_with_torchvision(gamma):
+    expected = sigmoid_focal_loss(LOGIT, LABEL, alpha=-1, gamma=gamma)
+    torch.testing.assert_close(fake_loss(LOGIT, LABEL, Loss(name="focal", gamma=gamma)), expected)
+
+
+def test_label_smoothing_agrees_with_torch_on_soft_targets():
+    expected = functional.binary_cross_entropy_with_logits(LOGIT, torch.where(LABEL > 0, 0.95, 0.05))
+    torch.testing.assert_close(evaluate(Loss(label_smoothing=0.1))["loss"], expected)
+
+
+@pytest.mark.parametrize("name", ["bce", "focal"])
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_loss_and_gradient_are_finite_at_extreme_logits(name, gamma, label_smoothing):
+    for label in (0.0, 1.0):
+        logit = torch.tensor([-100.0, 0.0, 100.0], requires_grad=True)
+        loss = Loss(name=name, gamma=gamma, label_smoothing=label_smoothing)
+        each = fake_loss(logit, torch.full((3,), label), loss)
+        each.sum().backward()
+        assert each.isfinite().all()
+        assert (each >= 0).all()
+        assert logit.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["bce", "focal"])
+def test_a_fake_is_pushed_up_and_a_real_down(name):
+    logit = torch.zeros(2, requires_grad=True)
+    fake_loss(logit, torch.tensor([1.0, 0.0]), Loss(name=name)).sum().backward()
+    assert logit.grad[0] < 0 < logit.grad[1]
+
+
+def test_balanced_classes_weigh_alike_and_one_in_the_mean():
+    logit, label = torch.zeros(10), torch.tensor([1.0] + [0.0] * 9)
+    balanced = Loss(class_weights="balanced")
+    assert evaluate(balanced, (9, 1), logit, label)["loss"].item() == pytest.approx(math.log(2))
+    fake = evaluate(balanced, (9, 1), logit[:1], label[:1])["loss"].item()
+    real = evaluate(balanced, (9, 1), logit[1:], label[1:])["loss"].item()
+    assert fake * 1 == pytest.approx(real * 9)
+
+
+def test_counts_do_not_matter_unless_asked_for():
+    assert torch.equal(evaluate(Loss(), (9, 1))["loss"], evaluate(Loss(), (0, 0))["loss"])
+
+
+@pytest.mark.parametrize("counts", [(0, 5), (5, 0)])
+def test_balanced_weights_refuse_an_empty_class(counts):
+    with pytest.raises(TrainingError, match=f"{counts[0]} real and {counts[1]} fake"):
+        classification(("sound",), Loss(class_weights="balanced"), counts)
+
+
+def test_logit_is_handed_out_detached_and_the_loss_differentiable():
+    logit = LOGIT.clone().requires_grad_()
+    results = evaluate(Loss(), logit=logit)
+    assert torch.equal(results["logit"], LOGIT)
+    assert not results["logit"].requires_grad
+    results["loss"].backward()
+    assert logit.grad.any()
