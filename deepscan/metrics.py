@@ -76,14 +76,9 @@ class Predictions:
 
     def where(self, keep: NDArray[np.bool_]) -> "Predictions":
         """Return the rows where the mask bool [N] is true."""
-        return Predictions(
-            label=self.label[keep],
-            logit=self.logit[keep],
-            probability=self.probability[keep],
-            source=self.source[keep],
-            generator=self.generator[keep],
-            groups={name: column[keep] for name, column in self.groups.items()},
-        )
+        columns = {name: getattr(self, name)[keep] for name in ("label", "logit", "probability", "source")}
+        groups = {name: column[keep] for name, column in self.groups.items()}
+        return Predictions(**columns, generator=self.generator[keep], groups=groups)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -144,9 +144,6 @@ def digest(table: pa.Table) -> str:
     return body.hexdigest()[:16]
 
 
-# --- folders -------------------------------------------------------------------------------------
-
-
 def _from_folder(root: pathlib.Path) -> pa.Table:
     rows: list[tuple[str, str, str, str]] = []
     unlabelled: list[str] = []
@@ -237,9 +234,6 @@ def _read_folder(name: str) -> _Folder:
     )
 
 
-# --- manifests -----------------------------------------------------------------------------------
-
-
 def _from_manifest(path: pathlib.Path) -> pa.Table:
     readers: dict[str, Callable[[pathlib.Path], pa.Table]] = {
         ".csv": _read_delimited,
@@ -299,9 +293,6 @@ def _rename(table: pa.Table, given: str) -> pa.Table:
             raise DataError(msg)
     names = {i: ours for ours, i in chosen.items()}
     return table.rename_columns([names.get(i, name) for i, name in enumerate(table.column_names)])
-
-
-# --- both ----------------------------------------------------------------------------------------
 
 
 def _texts(table: pa.Table, name: str) -> list[str]:
