@@ -5,11 +5,13 @@ the data and the figures; the weights lie beside it, ``trainer.pt`` too while tr
 is the Ray checkpoint of training and what Serve loads. Nothing in it is ever unpickled.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any, Self
 
 from torch import nn
@@ -17,6 +19,7 @@ from torch import nn
 from deepscan import config
 from deepscan.calibration import Calibration, OperatingPoint, Reliability
 from deepscan.errors import BundleError, ConfigError
+from deepscan.formats import Format
 from deepscan.formats import load_builtin as load_formats
 from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
@@ -81,6 +84,7 @@ class Card:
             self.files,
             config.to_dict(self.calibration),
             config.to_dict(self.operating),
+            config.to_dict(self.reliability) if self.reliability else None,
         ]
         body = json.dumps(facts, sort_keys=True).encode()
         return f"{self.name}-{hashlib.sha256(body).hexdigest()[:12]}"
@@ -117,8 +121,9 @@ class Bundle:
         Raises:
             BundleError: This installation would prepare media differently.
         """
-        modality = load_modalities().get(self.card.modality)
-        prep: Prep = config.from_dict(modality.prep, self.card.prep)
+        with self._blamed():
+            modality = load_modalities().get(self.card.modality)
+            prep: Prep = config.from_dict(modality.prep, self.card.prep)
         if prep.digest != self.card.prep_digest:
             msg = (
                 f"Bundle {self.path} was trained with preparation {self.card.prep_digest}; this version "
@@ -131,22 +136,39 @@ class Bundle:
         """Build the model with fresh weights.
 
         Raises:
-            BundleError: The model is not registered here; a plug-in has to be named.
+            BundleError: The model is not registered here (a plug-in has to be named) or has other settings.
         """
-        try:
+        plugin = self.card.plugin
+        with self._blamed(f" It comes from the plug-in {plugin}: add --plugin." if plugin else ""):
             spec = load_models().get(self.card.model)
-        except ConfigError as error:
-            hint = f" It comes from the plug-in {self.card.plugin}: add --plugin." if self.card.plugin else ""
-            msg = f"Bundle {self.path}: {error}{hint}"
-            raise BundleError(msg) from error
-        module: nn.Module = spec.build(config.from_dict(spec.config, self.card.model_config))
+        with self._blamed():
+            settings = config.from_dict(spec.config, self.card.model_config)
+        module: nn.Module = spec.build(settings)
         return module
+
+    def weights_format(self) -> Format:
+        """Return the format that its weights are in.
+
+        Raises:
+            BundleError: This version does not know it.
+        """
+        with self._blamed():
+            return load_formats().get(self.card.weights_format)
 
     def amend(self, **changes: Any) -> "Bundle":
         """Return the bundle with fields of its card replaced, on disk too."""
         card = dataclasses.replace(self.card, **changes)
         _write_card(self.path, card)
         return Bundle(self.path, card)
+
+    @contextlib.contextmanager
+    def _blamed(self, hint: str = "") -> Iterator[None]:
+        """Say of a name or setting that is unknown here that it is the bundle's, not the user's."""
+        try:
+            yield
+        except ConfigError as error:
+            msg = f"Bundle {self.path}: {error}{hint}"
+            raise BundleError(msg) from error
 
 
 def write(directory: pathlib.Path, card: Card, module: nn.Module) -> Bundle:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from typing import Self
 
 import numpy as np
@@ -12,7 +13,6 @@ from deepscan.bundle import Bundle
 from deepscan.calibration import decide
 from deepscan.errors import AbstainError, ConfigError
 from deepscan.formats import Runner
-from deepscan.formats import load_builtin as load_formats
 from deepscan.fusion import Vote
 from deepscan.modalities import Example, Modality, Prep, batch
 from deepscan.modalities.catalog import load_builtin as load_modalities
@@ -42,8 +42,7 @@ class Detector:
             ConfigError: The device does not exist.
         """
         bundle = Bundle.read(path)
-        weights_format = load_formats().get(bundle.card.weights_format)
-        runner = weights_format.load(bundle.module(), path, pick_device(device))
+        runner = bundle.weights_format().load(bundle.module(), path, pick_device(device))
         return cls(bundle, load_modalities().get(bundle.card.modality), bundle.prep(), runner)
 
     def logits(self, examples: list[Example], batch_size: int = 32) -> NDArray[np.float32]:
@@ -102,12 +101,13 @@ def pick_device(name: str) -> str:
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
+    if name == "cpu":
+        return name
+    if not re.fullmatch(r"cuda(:\d+)?", name):
         msg = f"{name!r} is no device; write auto, cpu, cuda or cuda:N."
-        raise ConfigError(msg) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        msg = f"Device {name!r} was asked for, but torch sees no GPU here; use --device cpu."
+        raise ConfigError(msg)
+    gpus = torch.cuda.device_count()
+    if int(name.partition(":")[2] or 0) >= gpus:
+        msg = f"Device {name!r} was asked for, but torch sees {gpus} GPUs here; use another or --device cpu."
         raise ConfigError(msg)
     return name

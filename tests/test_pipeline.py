@@ -1,0 +1,128 @@
+import dataclasses
+import json
+import time
+
+import pytest
+
+from deepscan.detector import Detector
+from deepscan.errors import CorruptMediaError, NoFaceError
+from deepscan.fusion import FusionPolicy
+from deepscan.media.source import Media
+from deepscan.pipeline import analyze, conclude, plan, prepare
+from deepscan.verdict import to_dict
+from tests.tiny_bundles import FACES, WHOLE, media, noise, tiny_bundle
+
+
+class CountingPrep:
+    """A Prep that counts how often it runs."""
+
+    def __init__(self, prep):
+        self.prep, self.runs = prep, 0
+        self.digest, self.inputs = prep.digest, prep.inputs
+
+    def __call__(self, media):
+        self.runs += 1
+        return self.prep(media)
+
+
+@pytest.fixture(scope="module")
+def detectors(tmp_path_factory):
+    """Two that look at the whole picture and one that needs a face."""
+    members = {"a": (0, WHOLE), "faces": (1, FACES), "b": (2, WHOLE)}
+    folder = tmp_path_factory.mktemp("bundles")
+    bundles = [tiny_bundle(folder / n, seed, prep, name=n) for n, (seed, prep) in members.items()]
+    return [Detector.load(bundle.path, "cpu") for bundle in bundles]
+
+
+@pytest.fixture
+def deaf(detectors):
+    """A detector whose modality accepts nothing."""
+    modality = dataclasses.replace(detectors[0].modality, accepts=lambda media: False)
+    return dataclasses.replace(detectors[0], modality=modality)
+
+
+def test_the_plan_groups_detectors_by_what_they_prepare(detectors):
+    groups = {group.prep: [d.bundle.card.name for d in group.detectors] for group in plan(media(), detectors)}
+    assert groups == {WHOLE: ["a", "b"], FACES: ["faces"]}
+
+
+def test_the_plan_leaves_out_detectors_that_do_not_accept_the_file(detectors, deaf):
+    assert plan(media(), [deaf]) == []
+    assert [group.detectors for group in plan(media(), [deaf, detectors[1]])] == [(detectors[1],)]
+
+
+def test_two_detectors_with_one_prep_cost_one_preparation(detectors):
+    counting = CountingPrep(WHOLE)
+    twins = [dataclasses.replace(d, prep=counting) for d in (detectors[0], detectors[2])]
+    verdict = analyze(media(), twins)
+    assert counting.runs == 1
+    assert [score.detector for score in verdict.scores] == ["a", "b"]
+
+
+def test_a_reason_to_abstain_is_a_value():
+    assert isinstance(prepare(FACES, media()), NoFaceError)
+    assert [example["pixels"].shape for example in prepare(WHOLE, media())] == [(32, 32, 3)]
+
+
+def test_the_verdict_of_one_detector_is_its_score(detectors):
+    verdict = analyze(media(), detectors[:1])
+    (score,) = verdict.scores
+    assert (verdict.probability, verdict.label) == (score.probability, score.label)
+    assert verdict.media == media().facts
+    assert verdict.bundles == (detectors[0].bundle.card.id,)
+
+
+def test_abstentions_never_count(detectors):
+    verdict = analyze(media(), detectors)
+    without = analyze(media(), [detectors[0], detectors[2]])
+    assert (verdict.probability, verdict.uncertainty) == (without.probability, without.uncertainty)
+    assert [(a.detector, a.reason) for a in verdict.abstentions] == [("faces", "no-face")]
+    assert "faces" not in {score.detector for score in verdict.scores}
+
+
+def test_all_bundles_that_were_asked_are_listed(detectors):
+    assert analyze(media(), detectors).bundles == tuple(sorted(d.bundle.card.id for d in detectors))
+
+
+def test_only_abstentions_are_inconclusive(detectors):
+    verdict = analyze(media(), detectors[1:2])
+    assert (verdict.label, verdict.probability, verdict.uncertainty) == ("inconclusive", None, None)
+    assert len(verdict.abstentions) == 1
+
+
+def test_a_file_that_no_detector_accepts_is_inconclusive(deaf):
+    for able in ([deaf], []):
+        verdict = analyze(media(), able)
+        assert (verdict.label, verdict.probability) == ("inconclusive", None)
+        assert (verdict.scores, verdict.abstentions, verdict.bundles) == ((), (), ())
+
+
+def test_the_policy_says_how_many_votes_make_an_answer(detectors):
+    assert analyze(media(), detectors, FusionPolicy(min_detectors=2)).probability is not None
+    assert analyze(media(), detectors, FusionPolicy(min_detectors=3)).label == "inconclusive"
+
+
+def test_the_order_of_the_detectors_does_not_matter(detectors):
+    one, other = analyze(media(), detectors), analyze(media(), detectors[::-1])
+    assert one.probability == pytest.approx(other.probability, abs=1e-12)
+    assert one.bundles == other.bundles
+
+
+def test_a_truncated_file_raises(detectors):
+    broken = Media.from_bytes(noise()[:2000], "half.png")
+    with pytest.raises(CorruptMediaError, match=r"half\.png"):
+        analyze(broken, detectors)
+
+
+def test_the_time_from_bytes_to_verdict_is_in_milliseconds(detectors):
+    start_s = time.perf_counter()
+    verdict = analyze(media(), detectors)
+    assert 0 < verdict.elapsed_ms <= (time.perf_counter() - start_s) * 1000
+    earlier_s = time.perf_counter() - 2
+    assert conclude(media().facts, [], FusionPolicy(), earlier_s).elapsed_ms == pytest.approx(2000, abs=500)
+
+
+def test_a_verdict_is_ready_for_json(detectors):
+    values = json.loads(json.dumps(to_dict(analyze(media(), detectors))))
+    assert values["label"] in {"real", "fake", "inconclusive"}
+    assert len(values["scores"][0]["parts"][0]["region"]["box"]) == 4
