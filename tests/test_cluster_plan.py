@@ -1,0 +1,46 @@
+import pytest
+
+from deepscan.cluster import DATA_CPUS, MIN_WORKER_CPUS, Resources, plan_resources
+from deepscan.errors import ResourceError
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "gpus", "expected"),
+    [
+        (1, 2, 0, Resources(workers=1, worker_cpus=1.0, worker_gpus=0, threads=2, data_cpus=1.0)),
+        (2, 2, 0, Resources(workers=2, worker_cpus=0.5, worker_gpus=0, threads=1, data_cpus=1.0)),
+        (1, 16, 1, Resources(workers=1, worker_cpus=1.0, worker_gpus=1, threads=1, data_cpus=15.0)),
+        (4, 16, 4, Resources(workers=4, worker_cpus=1.0, worker_gpus=1, threads=1, data_cpus=12.0)),
+        (4, 16, 3, Resources(workers=4, worker_cpus=3.75, worker_gpus=0, threads=4, data_cpus=1.0)),
+        (4, 3, 8, Resources(workers=4, worker_cpus=0.5, worker_gpus=1, threads=1, data_cpus=1.0)),
+    ],
+)
+def test_a_cluster_is_divided_as_worked_out_by_hand(workers, cpus, gpus, expected):
+    assert plan_resources(workers, cpus, gpus) == expected
+
+
+@pytest.mark.parametrize("workers", [1, 3, 10])
+@pytest.mark.parametrize("cpus", [2, 3, 7.5, 64])
+@pytest.mark.parametrize("gpus", [0, 1, 4, 16])
+def test_whatever_is_planned_fits_and_leaves_the_stream_its_cpu(workers, cpus, gpus):
+    plan = plan_resources(workers, cpus, gpus)
+    assert plan.data_cpus >= DATA_CPUS
+    assert plan.workers * plan.worker_cpus + plan.data_cpus == pytest.approx(cpus)
+    assert plan.workers * plan.worker_gpus <= gpus
+    assert plan.worker_cpus >= MIN_WORKER_CPUS
+    assert plan.threads >= 1
+
+
+@pytest.mark.parametrize(("workers", "cpus"), [(1, 1), (11, 2), (1, 0), (1000, 64)])
+def test_what_cannot_fit_is_refused_with_the_figures(workers, cpus):
+    with pytest.raises(ResourceError) as caught:
+        plan_resources(workers, cpus, 0)
+    message = str(caught.value)
+    assert f"{workers} workers" in message
+    assert f"{cpus} CPUs" in message
+    assert "fewer workers or add nodes" in message
+
+
+def test_ray_is_asked_for_a_gpu_only_where_there_is_one():
+    assert plan_resources(2, 4, 2).per_worker == {"CPU": 1.0, "GPU": 1.0}
+    assert plan_resources(2, 4, 1).per_worker == {"CPU": 1.5}
