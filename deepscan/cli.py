@@ -5,20 +5,23 @@ missing; 5 the data cannot be used; 6 a bundle or its format cannot be used; 7 t
 small; 8 training failed; 9 the service cannot answer; 130 interrupted.
 """
 
+import dataclasses
 import json
 import logging
 import pathlib
-import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
 from deepscan import errors
 from deepscan.errors import DeepscanError, MediaError
-from deepscan.media.source import Limits
+
+if TYPE_CHECKING:
+    from deepscan.datasets.dataset import Origin
 
 EXIT_CODES: dict[type[DeepscanError], int] = {
     DeepscanError: 1,
@@ -47,10 +50,10 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except DeepscanError as error:
-            complaints.print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False, soft_wrap=True)
+            _complain(type(error).__name__, error)
             raise typer.Exit(exit_code(error)) from error
         except KeyboardInterrupt:
-            complaints.print("Interrupted. What was finished is kept; train goes on with --resume.")
+            _complain("Interrupted", "What was finished is kept; train goes on with --resume.")
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -91,21 +94,21 @@ def predict(
     _load_plugin(plugin)
     detectors = [Detector.load(path, device) for path in bundle]
     verdicts: list[Verdict] = []
-    failures: list[tuple[pathlib.Path, MediaError]] = []
+    failed: MediaError | None = None
     for path in files:
         try:
             verdicts.append(analyze(Media.from_path(path), detectors))
+            line = to_dict(verdicts[-1])
         except MediaError as error:
-            failures.append((path, error))
-            _say_json({"file": str(path), "error": type(error).__name__, "message": str(error)}, as_json)
-            continue
-        _say_json({"file": str(path), **to_dict(verdicts[-1])}, as_json)
+            failed = error
+            _complain(str(path), error)
+            line = {"error": type(error).__name__, "message": str(error)}
+        if as_json:
+            _say(json.dumps({"file": str(path), **line}))
     if verdicts and not as_json:
         console.print(verdict_table(verdicts))
-    for path, failure in failures:
-        complaints.print(f"[red]{path}: {failure}[/red]", highlight=False)
-    if failures:
-        raise typer.Exit(EXIT_CODES[MediaError])
+    if failed:
+        raise typer.Exit(exit_code(failed))
 
 
 @app.command()
@@ -132,7 +135,8 @@ def prepare(
 
     _load_plugin(plugin)
     prep = settle(load_builtin().get(model), tuple(settings or ())).prep
-    origin = _origin(data, where, source_pattern, store, materialize, max_bad, split_seed)
+    origin = _origin(data, where, source_pattern, store, max_bad)
+    origin = dataclasses.replace(origin, keep=materialize, seed=split_seed)
     with watching(console) as watch, connected(address):
         dataset = open_dataset(origin, prep, out / LEDGER, 1.0, watch)
     console.print(grid(f"Ledger: {out / LEDGER}", ("status", "files"), account(dataset.ledger).items()))
@@ -152,19 +156,23 @@ def train(
     materialize: Materialize = False,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
-    calibration: Annotated[Literal["temperature", "isotonic", "none"], typer.Option()] = "temperature",
+    calibration: Annotated[
+        Literal["temperature", "isotonic", "none"], typer.Option(help="How logits become probabilities.")
+    ] = "temperature",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     name: Annotated[str, typer.Option(help="Name of the detector.")] = "",
     plugin: Plugin = None,
     address: Address = None,
 ) -> None:
     """Train, calibrate and measure a detector; the bundle is OUT/bundle, the report OUT/report.html."""
-    from deepscan.console import watching
+    from deepscan.console import show_outcome, watching
     from deepscan.training.run import Order
     from deepscan.training.run import train as run
 
+    origin = _origin(data, where, source_pattern, store, max_bad)
     order = Order(
         model=model,
+        origin=dataclasses.replace(origin, keep=materialize, seed=split_seed),
         out=out,
         overrides=tuple(settings or ()),
         workers=workers,
@@ -174,11 +182,10 @@ def train(
         resume=resume,
         name=name,
         address=address,
-        origin=_origin(data, where, source_pattern, store, materialize, max_bad, split_seed),
     )
     with watching(console) as watch:
         outcome = run(order, watch)
-    _show_outcome(outcome, out)
+    show_outcome(console, outcome, out)
 
 
 @app.command()
@@ -186,7 +193,7 @@ def evaluate(
     bundle: Annotated[pathlib.Path, typer.Option(help="Bundle directory.")],
     data: Data,
     out: Annotated[pathlib.Path, typer.Option(help="Folder for the report.")],
-    split: Annotated[str, typer.Option(help="Split to measure on: train, val or test.")] = "test",
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Split to measure on.")] = "test",
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
@@ -201,20 +208,20 @@ def evaluate(
     """
     from deepscan.bundle import Bundle
     from deepscan.cluster import connected
-    from deepscan.console import watching
+    from deepscan.console import show_outcome, watching
     from deepscan.datasets.dataset import open_dataset
     from deepscan.evaluation import Judging, assess, publish
     from deepscan.training.run import LEDGER
 
     _load_plugin(plugin)
     loaded = Bundle.read(bundle)
-    origin = _origin(data, where, source_pattern, store, True, max_bad, None)
+    origin = dataclasses.replace(_origin(data, where, source_pattern, store, max_bad), fractions=None)
     with watching(console) as watch, connected(address):
         dataset = open_dataset(origin, loaded.prep(), out / LEDGER, 1.0, watch)
         watch.stage(f"Measuring on the {split} split")
         outcome = assess(loaded, dataset, split, Judging(device=device, plugin=plugin))
     publish(outcome, out)
-    _show_outcome(outcome, out)
+    show_outcome(console, outcome, out)
 
 
 @app.command()
@@ -227,11 +234,16 @@ def score(
     address: Address = None,
 ) -> None:
     """Judge a folder of any size on Ray Data."""
+    from deepscan.bundle import Bundle
     from deepscan.cluster import connected
     from deepscan.console import grid, watching
     from deepscan.evaluation import Judging
     from deepscan.scoring import score_folder
 
+    # The actors do this too, but what they raise arrives as an error of Ray.
+    _load_plugin(plugin)
+    for path in bundle:
+        Bundle.read(path).module()
     with watching(console) as watch, connected(address):
         counts = score_folder(data, bundle, out, Judging(device=device, plugin=plugin), watch)
     console.print(grid(f"Verdicts: {out}", ("label", "files"), counts.items()))
@@ -240,23 +252,26 @@ def score(
 @app.command()
 def serve(
     bundle: Bundles,
-    host: Annotated[str, typer.Option()] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     device: Device = "auto",
     plugin: Plugin = None,
     local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
 ) -> None:
     """Serve verdicts over HTTP until interrupted."""
-    if local:
-        _serve_local(bundle, host, port, device, plugin)
-        return
-    from deepscan.cluster import connected
-    from deepscan.serving.app import serve as run
     from deepscan.serving.config import ServeArgs
 
     args = ServeArgs(bundles=tuple(map(str, bundle)), device=device, plugins=(str(plugin),) if plugin else ())
+    _say(f"Starting at http://{host}:{port} (Ctrl-C stops)")
+    if local:
+        from deepscan.serving.local import serve as run_local
+
+        run_local(args, host, port)
+        return
+    from deepscan.cluster import connected
+    from deepscan.serving.app import serve as run
+
     with connected():
-        console.print(f"Starting at http://{host}:{port} (Ctrl-C stops)")
         run(args, host, port)
 
 
@@ -274,8 +289,8 @@ def models() -> None:
 def synthesize(
     out: Annotated[pathlib.Path, typer.Argument(help="Folder to write.")],
     count: Annotated[int, typer.Option(min=2, help="Pictures in all.")] = 400,
-    size_px: Annotated[int, typer.Option(min=64)] = 192,
-    seed: Annotated[int, typer.Option()] = 0,
+    size_px: Annotated[int, typer.Option(min=64, help="Side of a picture.")] = 192,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 0,
 ) -> None:
     """Make a small data set of camera-like pictures and known manipulations, as a stand-in for yours."""
     from deepscan.console import watching
@@ -284,31 +299,24 @@ def synthesize(
     with watching(console) as watch:
         watch.stage("Synthesizing pictures")
         manifest = make(out, count, size_px, seed, watch.advance)
-    console.print(f"Manifest: {manifest}")
+    _say(f"Manifest: {manifest}")
 
 
 @app.command()
 def demo(
     out: Annotated[pathlib.Path, typer.Option(help="Folder; replaced.")] = pathlib.Path("runs/demo"),
     files: Annotated[int, typer.Option(min=60, help="Pictures to make.")] = 600,
-    epochs: Annotated[int, typer.Option(min=1)] = 6,
-    workers: Annotated[int, typer.Option(min=1)] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 6,
+    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 2,
 ) -> None:
     """Go the whole way on a made-up data set: train, measure and serve a detector, and ask it."""
-    import shutil
-
-    from deepscan.console import grid, watching
+    from deepscan.console import answers_table, grid, show_outcome, watching
     from deepscan.demo import Demo, run
 
-    shutil.rmtree(out, ignore_errors=True)
     with watching(console) as watch:
         result = run(Demo(out=out, files=files, epochs=epochs, workers=workers), watch)
-    _show_outcome(result.outcome, out)
-    rows = [
-        (path, answer["label"], f"{answer['probability']:.3f}", f"{answer['elapsed_ms']:.0f}")
-        for path, answer in result.answers.items()
-    ]
-    console.print(grid("Asked over HTTP", ("file", "verdict", "P(fake)", "ms"), rows))
+    show_outcome(console, result.outcome, out)
+    console.print(answers_table(result.answers))
     console.print(grid("Timings", ("stage", "seconds"), [(n, f"{s:.1f}") for n, s in result.seconds.items()]))
 
 
@@ -331,12 +339,12 @@ def fetch_asset(name: Annotated[str, typer.Argument(help="Name of the asset.")])
     with watching(console) as watch:
         watch.stage(f"Fetching {name}")
         path = fetch(name, watch.advance)
-    console.print(str(path))
+    _say(str(path))
 
 
 def main() -> None:
-    """Run the command line."""
-    _log(logging.WARNING)
+    """Run the command line; without a terminal to draw on, the log tells how far it is."""
+    _log(logging.WARNING if console.is_terminal else logging.INFO)
     app()
 
 
@@ -360,10 +368,8 @@ def _origin(
     where: list[str] | None,
     source_pattern: str | None,
     store: pathlib.Path | None,
-    keep: bool,
     max_bad: float,
-    seed: int | None,
-) -> Any:
+) -> "Origin":
     from deepscan.datasets.dataset import Origin
     from deepscan.media.assets import places
 
@@ -372,40 +378,17 @@ def _origin(
         where=tuple(where or ()),
         source_pattern=source_pattern,
         store=store or places().prepared,
-        keep=keep,
         max_bad=max_bad,
-        limits=Limits(),
-        **({"fractions": None} if seed is None else {"seed": seed}),
     )
 
 
-def _show_outcome(outcome: Any, out: pathlib.Path) -> None:
-    from deepscan.console import figures_table, grid
-
-    counts = outcome.evaluation.counts
-    console.print(grid("Ledger", ("status", "files"), outcome.account.items()))
-    title = f"{outcome.bundle.card.id} on {counts.files} files of {counts.sources} sources"
-    console.print(figures_table(title, outcome.evaluation.overall))
-    console.print(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}", highlight=False)
+def _say(text: str) -> None:
+    """Print text as it is, for people and for programs that read it."""
+    console.out(text, highlight=False)
 
 
-def _serve_local(
-    bundles: list[pathlib.Path], host: str, port: int, device: str, plugin: pathlib.Path | None
-) -> None:
-    import uvicorn
-
-    from deepscan.detector import Detector
-    from deepscan.serving.api import build_api
-    from deepscan.serving.local import LocalBackend
-
-    _load_plugin(plugin)
-    backend = LocalBackend([Detector.load(path, device) for path in bundles])
-    uvicorn.run(build_api(backend, Limits()), host=host, port=port, log_level="warning")
-
-
-def _say_json(values: dict[str, Any], wanted: bool) -> None:
-    if wanted:
-        sys.stdout.write(json.dumps(values) + "\n")
+def _complain(what: str, why: object) -> None:
+    complaints.print(Text.assemble((f"{what}: ", "red"), str(why)), soft_wrap=True)
 
 
 def _load_plugin(plugin: pathlib.Path | None) -> None:

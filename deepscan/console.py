@@ -1,7 +1,12 @@
-"""What the command line draws: progress, tables and errors."""
+"""What the command line draws: progress and tables.
+
+File names and messages are shown as they are: brackets in them are no markup, colons no emoji.
+"""
 
 import contextlib
+import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -14,11 +19,15 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from deepscan.metrics import Figure
 from deepscan.report import FIGURES
 from deepscan.verdict import Verdict
 from deepscan.watch import LogWatch, Watch
+
+if TYPE_CHECKING:
+    from deepscan.evaluation import Outcome
 
 COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
 
@@ -41,7 +50,7 @@ class ConsoleWatch:
         self.console = console
         self.progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -54,9 +63,10 @@ class ConsoleWatch:
         self.progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Finish the last stage and stop drawing."""
-        self._finish()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Finish the last stage, unless it failed, and stop drawing."""
+        if error is None:
+            self._finish()
         self.progress.stop()
 
     def stage(self, title: str) -> None:
@@ -88,9 +98,9 @@ class ConsoleWatch:
 
 def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Return a table of texts."""
-    table = Table(*columns, title=title, title_justify="left", header_style="bold")
+    table = Table(*columns, title=Text(title), title_justify="left", header_style="bold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return table
 
 
@@ -100,16 +110,34 @@ def figures_table(title: str, figures: Mapping[str, Figure]) -> Table:
     return grid(title, ("figure", "value", "95 % interval"), rows)
 
 
+def show_outcome(console: Console, outcome: "Outcome", out: pathlib.Path) -> None:
+    """Print what measuring a bundle came to, and where its bundle and report (in ``out``) are."""
+    counts = outcome.evaluation.counts
+    console.print(grid("Ledger", ("status", "files"), outcome.account.items()))
+    title = f"{outcome.bundle.card.id} on {counts.files} files of {counts.sources} sources"
+    console.print(figures_table(title, outcome.evaluation.overall))
+    console.out(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}", highlight=False)
+
+
+def answers_table(answers: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return one row for each answer of a service, by file."""
+    rows = [
+        (path, a["label"], _number(a["probability"]), f"{a['elapsed_ms']:.0f}") for path, a in answers.items()
+    ]
+    return grid("Asked over HTTP", ("file", "verdict", "P(fake)", "ms"), rows)
+
+
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     """Return one row a verdict."""
-    table = Table("file", "verdict", "P(fake)", "interval", "parts", "why", header_style="bold")
-    for v in verdicts:
-        interval = f"{v.uncertainty.low:.2f}-{v.uncertainty.high:.2f}" if v.uncertainty else ""
-        parts = ", ".join(str(len(score.parts)) for score in v.scores)
-        why = "; ".join(a.message for a in v.abstentions)
-        label = f"[{COLORS[v.label]}]{v.label}[/]"
-        table.add_row(v.media.name, label, _number(v.probability), interval, parts, why)
-    return table
+    return grid("Verdicts", ("file", "verdict", "P(fake)", "interval", "parts", "why"), map(_row, verdicts))
+
+
+def _row(v: Verdict) -> tuple[object, ...]:
+    label = Text(v.label, style=COLORS[v.label])
+    interval = f"{v.uncertainty.low:.2f}-{v.uncertainty.high:.2f}" if v.uncertainty else ""
+    parts = ", ".join(str(len(score.parts)) for score in v.scores)
+    why = "; ".join(abstention.message for abstention in v.abstentions)
+    return v.media.name, label, _number(v.probability), interval, parts, why
 
 
 def _number(value: float | None) -> str:

@@ -5,6 +5,7 @@ It is the short form of what a user does with data of their own, through the sam
 
 import dataclasses
 import pathlib
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from deepscan.cluster import connected
 from deepscan.datasets.dataset import Origin
 from deepscan.datasets.store import USED
 from deepscan.datasets.synthesize import synthesize
+from deepscan.errors import ConfigError
 from deepscan.evaluation import Outcome
 from deepscan.serving.app import serve, stop
 from deepscan.serving.config import ServeArgs
@@ -23,6 +25,7 @@ from deepscan.training.run import Order, train
 from deepscan.watch import Watch
 
 HOST = "127.0.0.1"
+DATA = "data"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +33,7 @@ class Demo:
     """Settings of the demo.
 
     Attributes:
-        out: Folder for everything; training needs it to hold no run yet.
+        out: Folder for everything: absent, empty, or that of an earlier demo, which is replaced.
         files: Pictures to make.
         size_px: Their side.
         workers: Training processes.
@@ -62,12 +65,17 @@ class Result:
 
 
 def run(demo: Demo, watch: Watch) -> Result:
-    """Run the demo from nothing to an answer over HTTP."""
+    """Run the demo from nothing to an answer over HTTP.
+
+    Raises:
+        ConfigError: The folder holds something that is no earlier demo.
+    """
+    _clear(demo.out)
     seconds: dict[str, float] = {}
     with connected():
         with _timed("synthesize", seconds):
             watch.stage(f"Synthesizing {demo.files} camera-like pictures and known manipulations")
-            synthesize(demo.out / "data", demo.files, demo.size_px, demo.seed, watch.advance)
+            synthesize(demo.out / DATA, demo.files, demo.size_px, demo.seed, watch.advance)
         with _timed("prepare, train, calibrate, measure", seconds):
             outcome = train(_order(demo), watch)
         with _timed("serve and ask", seconds):
@@ -75,10 +83,20 @@ def run(demo: Demo, watch: Watch) -> Result:
     return Result(outcome=outcome, answers=answers, seconds=seconds)
 
 
+def _clear(out: pathlib.Path) -> None:
+    """Remove an earlier demo, and nothing else that somebody may keep in a folder."""
+    if not out.exists():
+        return
+    if any(out.iterdir()) and not (out / DATA / "synthesize.json").is_file():
+        msg = f"{out} holds something that is no earlier demo; give --out a folder that is new or empty."
+        raise ConfigError(msg)
+    shutil.rmtree(out)
+
+
 def _order(demo: Demo) -> Order:
     return Order(
         model="residual",
-        origin=Origin(path=demo.out / "data", store=demo.out / "prepared", seed=demo.seed),
+        origin=Origin(path=demo.out / DATA, store=demo.out / "prepared", seed=demo.seed),
         out=demo.out,
         workers=demo.workers,
         name="demo",
