@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
-from sklearn.isotonic import IsotonicRegression
 
 from deepscan.errors import ConfigError, DataError
 from deepscan.verdict import Label, Uncertainty
@@ -97,6 +96,8 @@ def fit(kind: Kind, logit: NDArray[Any], label: NDArray[Any]) -> Calibration:
         target = np.where(np.asarray(label) == 1, ceiling, floor)
         return Calibration(kind=kind, temperature=_best_temperature(logit, target))
     if kind == "isotonic":
+        from sklearn.isotonic import IsotonicRegression  # scikit-learn takes a second to import
+
         staircase = IsotonicRegression(y_min=floor, y_max=ceiling, out_of_bounds="clip").fit(logit, label)
         return Calibration(
             kind=kind,

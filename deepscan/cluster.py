@@ -119,7 +119,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
     except ConnectionError as error:
         msg = f"No Ray cluster answers at {address}: {error}. Run 'ray start --head', or give none."
         raise ResourceError(msg) from error
-    _quiet_data()
+    configure_data()
     try:
         yield
     finally:
@@ -140,7 +140,8 @@ def _start_local(cpus: int | None) -> None:
     )
 
 
-def _quiet_data() -> None:
+def configure_data() -> None:
+    """Set what Ray Data does in this process: a fixed order, no bars of its own, no waiting for ever."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = 300

@@ -14,12 +14,9 @@ from deepscan.calibration import decide
 from deepscan.errors import AbstainError, ConfigError
 from deepscan.formats import Runner
 from deepscan.fusion import Vote
-from deepscan.modalities import Example, Modality, Prep, batch
+from deepscan.modalities import Example, Modality, Prep, Prepared, batch
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.verdict import Abstention, Part, Score, Uncertainty
-
-Prepared = list[Example] | AbstainError
-"""What a Prep made of a file: its Examples, or why there are none."""
 
 UNKNOWN = Uncertainty(low=0.0, high=1.0, files=0)
 
@@ -38,12 +35,13 @@ class Detector:
         """Load a bundle onto a device (``auto``, ``cpu``, ``cuda``, ``cuda:1``).
 
         Raises:
+            AssetError: Its Prep needs an asset that is not on this machine.
             BundleError: The bundle cannot be used.
             ConfigError: The device does not exist.
         """
         bundle = Bundle.read(path)
         runner = bundle.weights_format().load(bundle.module(), path, pick_device(device))
-        return cls(bundle, load_modalities().get(bundle.card.modality), bundle.prep(), runner)
+        return cls(bundle, load_modalities().get(bundle.card.modality), bundle.prep().resolved(), runner)
 
     def logits(self, examples: list[Example], batch_size: int = 32) -> NDArray[np.float32]:
         """Return the fake-logit of each Example, float32 [P]."""

@@ -8,13 +8,17 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from deepscan.detector import Detector, Prepared
 from deepscan.errors import AbstainError
 from deepscan.fusion import FusionPolicy, Vote, fuse
 from deepscan.media.source import Media
-from deepscan.modalities import Prep
+from deepscan.modalities import Prep, Prepared
 from deepscan.verdict import Abstention, MediaFacts, Verdict
+
+if TYPE_CHECKING:
+    # A stage of Serve that only plans or concludes has no use for torch, which comes with Detector.
+    from deepscan.detector import Detector
 
 Outcome = Vote | Abstention
 """What one detector says of a file."""
@@ -25,10 +29,10 @@ class Group:
     """Detectors that look at a file through one Prep, so that it is prepared once."""
 
     prep: Prep
-    detectors: tuple[Detector, ...]
+    detectors: "tuple[Detector, ...]"
 
 
-def plan(media: Media, detectors: Sequence[Detector]) -> list[Group]:
+def plan(media: Media, detectors: "Sequence[Detector]") -> list[Group]:
     """Choose the detectors whose modality accepts the file, grouped by Prep digest."""
     able = sorted((d for d in detectors if d.modality.accepts(media)), key=_digest)
     groups = (tuple(members) for _, members in itertools.groupby(able, key=_digest))
@@ -47,7 +51,7 @@ def prepare(prep: Prep, media: Media) -> Prepared:
         return error
 
 
-def analyze(media: Media, detectors: Sequence[Detector], policy: FusionPolicy | None = None) -> Verdict:
+def analyze(media: Media, detectors: "Sequence[Detector]", policy: FusionPolicy | None = None) -> Verdict:
     """Let every able detector judge a file and fuse their votes.
 
     Raises:
@@ -79,5 +83,5 @@ def conclude(facts: MediaFacts, outcomes: Sequence[Outcome], policy: FusionPolic
     )
 
 
-def _digest(detector: Detector) -> str:
+def _digest(detector: "Detector") -> str:
     return detector.prep.digest

@@ -3,6 +3,7 @@ import logging
 import pathlib
 import re
 import shlex
+import socket
 import subprocess
 import sys
 
@@ -158,16 +159,6 @@ def test_a_job_is_the_command_with_a_log(monkeypatch):
     assert calls == [logging.INFO, ["score", "--data", "x"]]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.stem)
-def test_a_job_shows_a_line_that_its_command_reads(path):
-    text = path.read_text(encoding="utf-8")
-    (line,) = re.findall(rf"-- python jobs/{path.name} ((?:.*\\\n)*.+)", text)
-    assert f'run_job("{path.stem}", sys.argv[1:])' in text
-    command, context = parse(f"{path.stem} {line}")
-    assert command is COMMANDS[path.stem]
-    assert str(context.params["out"]).startswith("/shared/")
-
-
 # --- predict ---------------------------------------------------------------------------------------
 
 
@@ -249,7 +240,6 @@ def test_without_the_plugin_its_model_is_asked_for(files, bundle, monkeypatch):
         ("predict a.png --bundle nowhere --plugin no.py", 2, "No plug-in at no.py"),
         ("score --data . --bundle nowhere --out out", 6, "nowhere is no bundle"),
         ("evaluate --bundle nowhere --data . --out out", 6, "nowhere is no bundle"),
-        ("serve --local --bundle nowhere", 6, "nowhere is no bundle"),
         ("prepare --data . --model resnet-5 --out out", 2, "Did you mean 'resnet-50'?"),
         ("train --model xceptoin --data . --out out", 2, "Did you mean 'xception'?"),
         ("train --model cnn --data . --out out --set recipe.optimizer.rl=1", 2, "Did you mean 'lr'?"),
@@ -264,6 +254,15 @@ def test_mistakes_are_told_before_anything_starts(words, code, complaint, monkey
     assert complaint in done.stderr
     assert done.exit_code == code
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_service_without_its_bundle_does_not_start():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = run("serve", "--local", "--bundle", "nowhere", "--port", port)
+    assert done.exit_code == 6
+    assert "nowhere is no bundle" in done.stderr
 
 
 def test_a_device_that_is_none_is_2(files, bundle):

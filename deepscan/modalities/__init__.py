@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from deepscan.errors import AbstainError
 from deepscan.media.source import Media
 from deepscan.recipe import Augment
 from deepscan.registry import Registry
@@ -17,6 +18,10 @@ from deepscan.verdict import Region
 
 Example = dict[str, NDArray[Any]]
 """Fixed-shape arrays by column name, as declared by ``Prep.columns``; no batch axis."""
+
+
+Prepared = list[Example] | AbstainError
+"""What a Prep made of a file: its Examples, or why there are none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +52,11 @@ class Prep(Protocol):
         """Hex digest of everything that the output depends on besides the media."""
 
     def resolved(self) -> Self:
-        """Return the Prep with every choice that was left to the machine made; a run begins with this."""
+        """Return the Prep with every choice that was left to the machine made; whoever runs it begins so.
+
+        Raises:
+            AssetError: Something that it needs is not on this machine.
+        """
 
     def __call__(self, media: Media) -> list[Example]:
         """Prepare a file: one Example a part (a face, a window of time), never an empty list.

@@ -110,11 +110,14 @@ class ImagePrep:
         """Return the Prep with ``auto`` replaced by the best finder on this machine; call it once a run.
 
         Raises:
-            AssetError: The finder's weights are altered.
+            AssetError: The finder's weights are absent or altered.
         """
-        if self.region == "whole" or self.finder != "auto":
+        if self.region == "whole":
             return self
-        return dataclasses.replace(self, finder=default_finder())
+        finder = default_finder() if self.finder == "auto" else self.finder
+        if finder in assets.ASSETS:
+            assets.require(finder)
+        return dataclasses.replace(self, finder=finder)
 
     def __call__(self, media: Media) -> list[Example]:
         """Prepare a picture: one Example a face, largest first, or one of the central square.

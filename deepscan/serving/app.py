@@ -93,6 +93,7 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: 
 
     Raises:
         BundleError: A bundle cannot be used.
+        ConfigError: The port is taken.
         ResourceError: Ray is not running in this process.
         ServiceError: The service did not become ready in time.
     """

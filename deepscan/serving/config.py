@@ -4,6 +4,7 @@
 Ray Serve hands them over as a pydantic model, hence no dataclasses here; unknown keys are refused.
 """
 
+import socket
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -130,4 +131,18 @@ def parse(values: Mapping[str, Any]) -> ServeArgs:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "arguments"
         msg = f"Serving setting {where!r}: {problem['msg']}. Known: {', '.join(ServeArgs.model_fields)}."
+        raise ConfigError(msg) from error
+
+
+def require_free(host: str, port: int) -> None:
+    """Check that nothing listens on a port of this machine yet.
+
+    Raises:
+        ConfigError: The port is taken, or the address is not one of this machine.
+    """
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        msg = f"Cannot listen on {host}:{port} ({error.strerror or error}); choose another --port or --host."
         raise ConfigError(msg) from error

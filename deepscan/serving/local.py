@@ -14,7 +14,7 @@ from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
 from deepscan.models.catalog import load_plugin
 from deepscan.serving.api import ModelFacts, build_api
-from deepscan.serving.config import ServeArgs
+from deepscan.serving.config import ServeArgs, require_free
 from deepscan.verdict import Verdict
 
 
@@ -84,5 +84,7 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000) -> None:
 
     Raises:
         BundleError: A bundle cannot be used.
+        ConfigError: The port is taken.
     """
+    require_free(host, port)
     uvicorn.run(build(args), host=host, port=port, log_level="warning")

@@ -8,7 +8,7 @@ import asyncio
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,25 +17,26 @@ from ray import serve
 from deepscan import pipeline
 from deepscan.errors import AbstainError, MediaError
 from deepscan.media.source import Media
-from deepscan.modalities import Example, Prep
+from deepscan.modalities import Example, Prep, Prepared
 from deepscan.pipeline import Outcome
 from deepscan.serving.api import ModelFacts
-
-if TYPE_CHECKING:
-    from deepscan.detector import Prepared
 
 
 class Prepare:
     """Runs one Prep; detectors that share it share this work."""
 
     def __init__(self, prep: Prep) -> None:
-        """Keep the Prep."""
-        self._prep = prep
+        """Keep the Prep.
+
+        Raises:
+            AssetError: It needs an asset that is not on this machine; the service never gets ready.
+        """
+        self._prep = prep.resolved()
 
     async def ready(self) -> None:
         """Answer, which only a process that has started can."""
 
-    async def __call__(self, media: Media) -> "Prepared | MediaError":
+    async def __call__(self, media: Media) -> Prepared | MediaError:
         """Decode and prepare a file, beside the event loop."""
         try:
             return await asyncio.to_thread(pipeline.prepare, self._prep, media)
@@ -75,7 +76,7 @@ class Replica:
         """Tell what is loaded; a replica that answers has loaded it."""
         return tuple(ModelFacts.of(detector.bundle.card) for detector in self._detectors)
 
-    async def __call__(self, prepared: "Prepared | MediaError") -> list[Outcome] | MediaError:
+    async def __call__(self, prepared: Prepared | MediaError) -> list[Outcome] | MediaError:
         """Let every detector judge a prepared file; what kept it from being prepared is passed on."""
         if isinstance(prepared, MediaError):
             return prepared

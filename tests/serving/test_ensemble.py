@@ -10,7 +10,14 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deepscan import pipeline
 from deepscan.detector import Detector
-from deepscan.errors import AbstainError, CorruptMediaError, NoFaceError, OverloadedError, ServiceError
+from deepscan.errors import (
+    AbstainError,
+    CorruptMediaError,
+    NoFaceError,
+    OverloadedError,
+    ResourceError,
+    ServiceError,
+)
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
 from deepscan.serving import app, ensemble
@@ -216,8 +223,8 @@ def calls(monkeypatch):
 
 def test_serving_returns_once_ready(calls, bundles):
     args = ServeArgs(bundles=[str(bundles[0].path)])
-    assert app.serve(args, port=8123, blocking=False) == "http://127.0.0.1:8123"
-    assert calls == ["start", "run", "http://127.0.0.1:8123"]
+    assert app.serve(args, port=0, blocking=False) == "http://127.0.0.1:0"
+    assert calls == ["start", "run", "http://127.0.0.1:0"]
 
 
 def test_serving_stops_cleanly_when_interrupted(calls, bundles, monkeypatch):
@@ -225,8 +232,8 @@ def test_serving_stops_cleanly_when_interrupted(calls, bundles, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(app.threading.Event, "wait", interrupt)
-    app.serve(ServeArgs(bundles=[str(bundles[0].path)]), port=8123)
-    assert calls == ["start", "run", "http://127.0.0.1:8123", "shutdown"]
+    app.serve(ServeArgs(bundles=[str(bundles[0].path)]), port=0)
+    assert calls == ["start", "run", "http://127.0.0.1:0", "shutdown"]
 
 
 def test_a_service_that_never_gets_ready_is_taken_down(calls, bundles, monkeypatch):
@@ -234,10 +241,10 @@ def test_a_service_that_never_gets_ready_is_taken_down(calls, bundles, monkeypat
     monkeypatch.setattr(app, "READY_TIMEOUT_S", 0.0)
     monkeypatch.setattr(app, "_wait_until_ready", WAIT)
     with pytest.raises(ServiceError, match="not ready"):
-        app.serve(ServeArgs(bundles=[str(bundles[0].path)]), port=8123, blocking=False)
+        app.serve(ServeArgs(bundles=[str(bundles[0].path)]), port=0, blocking=False)
     assert calls == ["start", "run", "shutdown"]
 
 
 def test_serving_needs_a_cluster(bundles):
-    with pytest.raises(Exception, match="connected"):
+    with pytest.raises(ResourceError, match="connected"):
         app.serve(ServeArgs(bundles=[str(bundles[0].path)]))

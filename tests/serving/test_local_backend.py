@@ -6,7 +6,7 @@ import pytest
 
 from deepscan import pipeline
 from deepscan.detector import Detector
-from deepscan.errors import BundleError, CorruptMediaError, OverloadedError
+from deepscan.errors import BundleError, ConfigError, CorruptMediaError, OverloadedError
 from deepscan.media.source import Media
 from deepscan.serving import local
 from deepscan.serving.api import ModelFacts
@@ -96,18 +96,18 @@ def test_an_inconclusive_verdict_is_200_with_its_abstention(make_bundle, call, p
 def test_a_missing_bundle_is_said_before_the_port_is_opened(monkeypatch):
     monkeypatch.setattr(local.uvicorn, "run", lambda *given, **named: pytest.fail("opened a port"))
     with pytest.raises(BundleError, match="nowhere"):
-        local.serve(ServeArgs(bundles=["nowhere"]))
+        local.serve(ServeArgs(bundles=["nowhere"]), port=0)
 
 
 def test_a_plugin_is_loaded_first(tmp_path: pathlib.Path):
     plugin = tmp_path / "plugin.py"
     plugin.write_text("raise ValueError('executed')")
-    with pytest.raises(Exception, match="executed"):
+    with pytest.raises(ConfigError, match="executed"):
         local.build(ServeArgs(bundles=["nowhere"], plugins=str(plugin)))
 
 
 def test_serving_listens_where_it_was_told(bundles, monkeypatch):
     given = {}
     monkeypatch.setattr(local.uvicorn, "run", lambda api, **named: given.update(named))
-    local.serve(ServeArgs(bundles=[str(bundles[0].path)]), "127.0.0.2", 1234)
-    assert (given["host"], given["port"]) == ("127.0.0.2", 1234)
+    local.serve(ServeArgs(bundles=[str(bundles[0].path)]), "127.0.0.2", 0)
+    assert (given["host"], given["port"]) == ("127.0.0.2", 0)

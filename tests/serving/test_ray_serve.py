@@ -15,7 +15,7 @@ from deepscan.media.source import Media
 from deepscan.serving.api import ModelFacts
 from deepscan.serving.config import ServeArgs
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def free_port() -> int:

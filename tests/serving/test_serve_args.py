@@ -1,4 +1,6 @@
 import pathlib
+import socket
+import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,8 @@ from ray.serve.schema import DeploymentSchema, HTTPOptionsSchema, ServeApplicati
 
 from deepscan.errors import ConfigError
 from deepscan.media.source import Limits
-from deepscan.serving.config import ServeArgs, Stage, parse
+from deepscan.serving.app import build
+from deepscan.serving.config import ServeArgs, Stage, parse, require_free
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "serve_configs").glob("*.yaml"))
@@ -103,3 +106,16 @@ def test_every_configuration_is_understood_to_the_last_key(path):
 def test_a_misspelt_option_of_a_deployment_is_found():
     values = {"applications": [{"deployments": [{"name": "Ensemble", "max_ongoing_reqests": 3}]}]}
     assert list(unknown_keys(values)) == ["max_ongoing_reqests"]
+
+
+def test_a_port_that_is_taken_is_refused_and_a_free_one_is_left_free():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"127.0.0.1:{port}"):
+            require_free("127.0.0.1", port)
+    require_free("127.0.0.1", port)
+    require_free("127.0.0.1", port)
+
+
+def test_ray_builds_the_typed_arguments_itself():
+    assert typing.get_type_hints(build)["args"] is ServeArgs

@@ -1,0 +1,152 @@
+"""The jobs: each is one call of a command, and one of them runs as users run it, by ``ray job submit``."""
+
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepscan.bundle import Bundle
+from deepscan.cli import app
+from deepscan.cluster import ENVIRONMENT
+
+ROOT = pathlib.Path(__file__).parents[2]
+JOBS = sorted((ROOT / "jobs").glob("*.py"))
+PLUGIN = ROOT / "tests" / "plugins" / "tiny.py"
+BIN = pathlib.Path(sys.executable).parent
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda path: path.stem)
+def test_a_job_shows_how_it_is_submitted_with_options_that_exist(job):
+    source = job.read_text(encoding="utf-8")
+    line = source.split("ray job submit", 1)[1].split("\n\n", 1)[0].replace("\\\n", " ")
+    words = shlex.split(line)
+    assert words[:4] == ["--working-dir", ".", "--", "python"]
+    assert words[4] == f"jobs/{job.name}"
+    [command] = [c for c in app.registered_commands if c.callback.__name__ == job.stem]
+    help_text = subprocess.run(
+        [sys.executable, str(job), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT), "TERM": "dumb"},
+    ).stdout
+    assert command.callback.__doc__.strip().splitlines()[0].split(";")[0] in help_text
+    for option in (word for word in words[5:] if word.startswith("--")):
+        assert option in help_text, option
+
+
+def free_port():
+    """A port below the range that Ray gives to its workers' own needs."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port >= 20000:
+            return port
+
+
+@pytest.fixture
+def head():
+    """A Ray head on 127.0.0.1, as ``ray start --head`` makes it."""
+    folder = tempfile.mkdtemp(prefix="r")
+    names = (
+        "port",
+        "dashboard-port",
+        "dashboard-agent-listen-port",
+        "dashboard-agent-grpc-port",
+        "metrics-export-port",
+        "ray-client-server-port",
+    )
+    ports = {name: free_port() for name in names}
+    environment = {**os.environ, **ENVIRONMENT, "RAY_AUTH_MODE": "disabled"}
+    environment.pop("PYTHONPATH", None)
+    process = subprocess.Popen(
+        [
+            BIN / "ray",
+            "start",
+            "--head",
+            "--block",
+            "--num-cpus=2",
+            "--node-ip-address=127.0.0.1",
+            "--dashboard-host=127.0.0.1",
+            "--object-store-memory=300000000",
+            f"--temp-dir={folder}",
+            *(f"--{name}={port}" for name, port in ports.items()),
+        ],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{ports['dashboard-port']}"
+    try:
+        wait_for(address)
+        yield {**environment, "RAY_API_SERVER_ADDRESS": address}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for(address):
+    for _ in range(120):
+        try:
+            with urllib.request.urlopen(f"{address}/api/version", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail("the Ray head did not come up in a minute")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_training_runs_as_a_submitted_job(head, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        label = ("real", "fake")[i % 2]
+        (tmp_path / "data" / label).mkdir(parents=True, exist_ok=True)
+        noise = rng.normal(128, 40 if label == "real" else 10, (32, 32, 3))
+        Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(tmp_path / "data" / label / f"{i}.png")
+    out = tmp_path / "run"
+    command = [
+        BIN / "ray",
+        "job",
+        "submit",
+        "--working-dir",
+        ".",
+        "--",
+        sys.executable,
+        "jobs/train.py",
+        "--model",
+        "tiny",
+        "--plugin",
+        str(PLUGIN),
+        "--data",
+        str(tmp_path / "data"),
+        "--out",
+        str(out),
+        "--store",
+        str(tmp_path / "store"),
+        "--set",
+        "recipe.epochs=1",
+    ]
+    result = subprocess.run(command, env=head, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "val_auc=" in result.stdout, "the job logs its epochs"
+    assert Bundle.read(out / "bundle").card.model == "tiny"
