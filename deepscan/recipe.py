@@ -85,12 +85,12 @@ class Augment:
     """Random changes to training examples, drawn anew every epoch, in the stream's workers.
 
     Attributes:
-        level: ``basic`` (flip, small rotation, colour, crop) or ``advanced`` (also JPEG, blur,
-            noise, rescale, cut-out); what it means is up to the modality.
+        level: ``flip`` (mirrors, resamples nothing), ``basic`` (also small rotation and colour) or
+            ``advanced`` (also JPEG, blur, noise, rescale, cut-out); details are up to the modality.
         crop: Share of each side (or of the duration) that a random crop keeps, in (0, 1].
     """
 
-    level: Literal["none", "basic", "advanced"] = "basic"
+    level: Literal["none", "flip", "basic", "advanced"] = "basic"
     crop: float = 1.0
 
 

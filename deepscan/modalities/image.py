@@ -241,7 +241,8 @@ def _draw_cutout(side_px: int, rng: np.random.Generator) -> Change:
 
 Draw = Callable[[int, np.random.Generator], Change]
 
-_BASIC: tuple[tuple[float, Draw], ...] = ((0.5, _draw_flip), (0.3, _draw_rotation), (0.8, _draw_color))
+_FLIP: tuple[tuple[float, Draw], ...] = ((0.5, _draw_flip),)
+_BASIC: tuple[tuple[float, Draw], ...] = (*_FLIP, (0.3, _draw_rotation), (0.8, _draw_color))
 _ADVANCED: tuple[tuple[float, Draw], ...] = (
     (0.3, _draw_rescale),
     (0.2, _draw_blur),
@@ -249,7 +250,7 @@ _ADVANCED: tuple[tuple[float, Draw], ...] = (
     (0.5, _draw_jpeg),
     (0.2, _draw_cutout),
 )
-_LEVELS = {"none": (), "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
+_LEVELS = {"none": (), "flip": _FLIP, "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
 
 
 def _accepts(media: Media) -> bool:
