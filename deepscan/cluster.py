@@ -147,3 +147,5 @@ def configure_data() -> None:
     context.execution_no_progress_timeout_s = 300
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # It would tell in every command that its bars are off, which is what was asked for.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)

@@ -17,7 +17,8 @@ Objective = Callable[[nn.Module, Mapping[str, Tensor]], dict[str, Tensor]]
 def classification(inputs: tuple[str, ...], loss: Loss, counts: tuple[int, int]) -> Objective:
     """Return the objective of telling fake from real.
 
-    Its results are ``loss``, the mean over the batch, and ``logit``, float32 [B], detached.
+    Its results are ``loss``, the mean over the batch, and ``logit``, float32 [B], detached. Where the
+    model returns ``member_logits`` [B, M], each member has to classify by itself: the loss is their mean.
 
     Args:
         inputs: Columns of the batch that the model takes as keyword arguments.
@@ -30,10 +31,13 @@ def classification(inputs: tuple[str, ...], loss: Loss, counts: tuple[int, int])
     weight_real, weight_fake = _class_weights(loss, counts)
 
     def objective(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        logit_B: Tensor = model(**{name: batch[name] for name in inputs})["logit"]
+        output: dict[str, Tensor] = model(**{name: batch[name] for name in inputs})
+        logit_B = output["logit"]
+        logit_BM = output.get("member_logits", logit_B[:, None])
         label_B = batch["label"]
         weight_B = torch.where(label_B > 0.5, weight_fake, weight_real)
-        return {"loss": (weight_B * fake_loss(logit_B, label_B, loss)).mean(), "logit": logit_B.detach()}
+        loss_BM = fake_loss(logit_BM, label_B[:, None], loss)
+        return {"loss": (weight_B * loss_BM.mean(1)).mean(), "logit": logit_B.detach()}
 
     return objective
 

@@ -51,6 +51,31 @@ class Shape:
     example_bytes: int
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """How the batches of an epoch fall into units.
+
+    Attributes:
+        world: Number of workers, hence of units a round.
+        steps: Batches an epoch and worker.
+        unit_steps: Batches in a unit; the last round of an epoch may have fewer.
+    """
+
+    world: int
+    steps: int
+    unit_steps: int
+
+    @property
+    def units(self) -> int:
+        """Units in an epoch."""
+        return -(-self.steps // self.unit_steps) * self.world
+
+    def units_behind(self, batches: int) -> int:
+        """Return how many units of a stream are used up when each rank has taken so many batches."""
+        epochs, steps = divmod(batches, self.steps)
+        return epochs * self.units + steps // self.unit_steps * self.world
+
+
 class Plan:
     """The order of Examples in every epoch of a run."""
 
@@ -68,9 +93,9 @@ class Plan:
         self.chunk_of = np.repeat(np.arange(len(chunks)), sizes)
         self.starts = np.cumsum(sizes) - sizes
         step_rows = shape.world * shape.batch_size
-        self.steps = max(1, round(len(self.chunk_of) / step_rows))
-        self.unit_steps = int(np.clip(UNIT_BYTES // (shape.batch_size * shape.example_bytes), 1, self.steps))
-        self.units = -(-self.steps // self.unit_steps) * shape.world
+        steps = max(1, round(len(self.chunk_of) / step_rows))
+        unit_steps = int(np.clip(UNIT_BYTES // (shape.batch_size * shape.example_bytes), 1, steps))
+        self.cut = Cut(world=shape.world, steps=steps, unit_steps=unit_steps)
 
     @property
     def examples(self) -> int:
@@ -79,10 +104,10 @@ class Plan:
 
     def unit(self, number: int) -> tuple[int, NDArray[np.int64]]:
         """Return the epoch of unit ``number`` (counted over the whole run) and its Examples in order."""
-        epoch, index = divmod(number, self.units)
+        epoch, index = divmod(number, self.cut.units)
         turn, rank = divmod(index, self.shape.world)
-        first = turn * self.unit_steps
-        rows = min(self.unit_steps, self.steps - first) * self.shape.batch_size
+        first = turn * self.cut.unit_steps
+        rows = min(self.cut.unit_steps, self.cut.steps - first) * self.shape.batch_size
         start = first * self.shape.batch_size * self.shape.world + rank * rows
         members = _order(self, epoch)[start : start + rows]
         return epoch, np.random.default_rng([self.seed, epoch, index]).permutation(members)
@@ -93,7 +118,7 @@ class Plan:
         starts, sizes = self.starts[order], np.diff(np.append(self.starts, self.examples))[order]
         within = np.arange(self.examples) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         examples = np.repeat(starts, sizes) + within
-        return np.resize(examples, self.steps * self.shape.batch_size * self.shape.world)
+        return np.resize(examples, self.cut.steps * self.shape.batch_size * self.shape.world)
 
     def locate(self, example: int) -> tuple[Chunk, int]:
         """Return an Example's chunk and its position within it."""

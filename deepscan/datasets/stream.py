@@ -5,10 +5,11 @@ where it stopped and a second one does nothing. Training reads one long stream o
 no start-up between epochs, and the order is a pure function of the seed.
 """
 
+import asyncio
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 
-from deepscan.datasets.plan import Chunk, Plan
+from deepscan.datasets.plan import Chunk, Cut, Plan
 from deepscan.datasets.reader import Reader
 from deepscan.datasets.store import Kind, Store, file_id, prepare_file
 from deepscan.errors import TooManyBadFilesError
@@ -28,6 +29,9 @@ Progress = Callable[[int, int], None]
 """Called with the number of things done and their total."""
 
 CORRUPT = "corrupt"
+ROUNDS_AHEAD = 3
+
+B = TypeVar("B")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,17 +135,79 @@ class TrainingStream:
         return [dict(found[int(member)]) for member in members]
 
 
-def training(stream: TrainingStream, first_epoch: int, epochs: int, cpus: float) -> ray.data.Dataset:
-    """Return the stream of all batches of epochs ``first_epoch`` to ``epochs - 1``, in order."""
-    first, last = first_epoch * stream.plan.units, epochs * stream.plan.units
+class Pace:
+    """Keeps the tasks of a training stream a fixed number of units ahead of the training.
+
+    Without it they fill the object store, and Ray Data's scheduler, which waits for tasks whose output
+    it has no room for, keeps a core busy doing so.
+    """
+
+    def __init__(self, ahead: int) -> None:
+        """Let tasks run up to ``ahead`` units in front."""
+        self._ahead, self._used = ahead, 0
+        self._moved = asyncio.Condition()
+
+    async def wait(self, unit: int) -> None:
+        """Return once the unit is due."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: unit < self._used + self._ahead)
+
+    async def advance(self, used: int) -> None:
+        """Tell how many units of the stream have been trained on; a smaller number begins a new stream."""
+        async with self._moved:
+            self._used = used
+            self._moved.notify_all()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Supply:
+    """What a training stream may take of the cluster.
+
+    Attributes:
+        cpus: Logical CPUs of a task.
+        tasks: Tasks that run at a time.
+    """
+
+    cpus: float
+    tasks: int
+
+
+def start_pace(cut: Cut, supply: Supply) -> Any:
+    """Start the Pace of a training stream; return its handle."""
+    as_actor: Any = ray.remote
+    return as_actor(num_cpus=0, max_concurrency=1000)(Pace).remote(supply.tasks + ROUNDS_AHEAD * cut.world)
+
+
+def training(stream: TrainingStream, epochs: range, supply: Supply, pace: Any) -> ray.data.Dataset:
+    """Return the stream of all batches of some epochs, in order, at the pace of the training."""
+    units = stream.plan.cut.units
+    first, count = epochs.start * units, len(epochs) * units
+    ray.get(pace.advance.remote(0))
     shared = ray.put(stream)
 
     def unit(rows: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
+        number = int(rows["id"][0])
+        ray.get(pace.wait.remote(number))
         source: TrainingStream = _fetched(shared)
-        return source.unit(first + int(rows["id"][0]))
+        return source.unit(first + number)
 
-    numbers = ray.data.range(last - first, override_num_blocks=last - first)
-    return numbers.map_batches(unit, batch_size=None, num_cpus=cpus)
+    return ray.data.range(count, override_num_blocks=count).map_batches(
+        unit,
+        batch_size=None,
+        num_cpus=supply.cpus,
+        compute=ray.data.TaskPoolStrategy(size=supply.tasks),
+    )
+
+
+def paced(batches: Iterable[B], cut: Cut, pace: Any) -> Iterator[B]:
+    """Pass on a rank's batches of a training stream, telling the Pace how far the training is."""
+    told = 0
+    for number, taken in enumerate(batches):
+        behind = cut.units_behind(number)
+        if behind > told:
+            told = behind
+            pace.advance.remote(behind)
+        yield taken
 
 
 def evaluation(chunks: Sequence[Chunk], reader: Reader, cpus: float) -> ray.data.Dataset:

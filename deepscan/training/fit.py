@@ -28,9 +28,9 @@ from deepscan import bundle, config
 from deepscan.bundle import Bundle, Card
 from deepscan.cluster import Resources
 from deepscan.datasets import stream
-from deepscan.datasets.plan import Chunk
+from deepscan.datasets.plan import Chunk, Cut
 from deepscan.datasets.reader import Reader
-from deepscan.errors import ConfigError, DeepscanError, TrainingError
+from deepscan.errors import BundleError, ConfigError, DeepscanError, TrainingError
 from deepscan.formats import eager
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models import ModelSpec
@@ -58,7 +58,7 @@ class Job:
         recipe: Training settings.
         counts: Number of real and of fake training files.
         inputs: Columns that the model reads.
-        steps_per_epoch: Batches an epoch and worker.
+        cut: Batches and units of an epoch.
         resources: What the run takes of the cluster.
         init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle to start from.
         plugin: File that registers the model; None = built in.
@@ -69,7 +69,7 @@ class Job:
     recipe: Recipe
     counts: tuple[int, int]
     inputs: tuple[str, ...]
-    steps_per_epoch: int
+    cut: Cut
     resources: Resources
     init: str = ""
     plugin: pathlib.Path | None = None
@@ -156,9 +156,12 @@ def epochs_done(out: pathlib.Path) -> int:
 
 def _trainer(job: Job, streams: Streams) -> Any:
     cpus = min(1.0, job.resources.data_cpus)
+    supply = stream.Supply(cpus=cpus, tasks=max(1, int(job.resources.data_cpus / cpus)))
+    pace = stream.start_pace(job.cut, supply)
 
     def training() -> ray.data.Dataset:
-        return stream.training(streams.training, epochs_done(job.out), job.recipe.epochs, cpus)
+        epochs = range(epochs_done(job.out), job.recipe.epochs)
+        return stream.training(streams.training, epochs, supply, pace)
 
     def validation() -> ray.data.Dataset:
         return stream.evaluation(streams.validation, streams.reader, cpus)
@@ -167,7 +170,7 @@ def _trainer(job: Job, streams: Streams) -> Any:
     train_v2: Any = ray.train
     return train_v2.torch.TorchTrainer(
         _worker,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, "pace": pace},
         # Ray calls these anew whenever workers start, so a restart streams from its epoch on.
         datasets={"train": training, "validation": validation},
         dataset_config=SplitData(),
@@ -185,17 +188,16 @@ def _trainer(job: Job, streams: Streams) -> Any:
     )
 
 
-def _worker(settings: dict[str, Job]) -> DeepscanError | None:
+def _worker(settings: dict[str, Any]) -> DeepscanError | None:
     """Train on one rank. An error that a retry cannot mend is returned, so that Ray does not retry it."""
-    job = settings["job"]
     try:
-        _train(job)
+        _train(settings["job"], settings["pace"])
     except DeepscanError as error:
         return error
     return None
 
 
-def _train(job: Job) -> None:
+def _train(job: Job, pace: Any) -> None:
     torch.set_num_threads(job.resources.threads)
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
@@ -209,7 +211,7 @@ def _train(job: Job) -> None:
     )
     with Journal.opened(job, trainer.progress.epoch, task.rank) as journal:
         trainer.run(
-            iter(batches),
+            stream.paced(batches, job.cut, pace),
             lambda: shards["validation"].iter_torch_batches(batch_size=VALIDATION_BATCH, device=device),
             journal.report,
         )
@@ -229,11 +231,26 @@ def _task(job: Job, device: torch.device, rank: int, world: int) -> loop.Task:
         inputs=job.inputs,
         aggregate=load_modalities().get(spec.modality).aggregate,
         recipe=job.recipe,
-        steps_per_epoch=job.steps_per_epoch,
+        steps_per_epoch=job.cut.steps,
         device=device,
         rank=rank,
         world=world,
     )
+
+
+def check_init(spec: ModelSpec, init: str) -> None:
+    """Check, before any work, that a model can start from what is asked for.
+
+    Raises:
+        BundleError: The bundle to start from cannot be used or is of another model.
+        ConfigError: The model has no ImageNet weights.
+    """
+    if init == IMAGENET and spec.imagenet is None:
+        msg = f"Model {spec.name!r} has no ImageNet weights; leave --weights out, or give a bundle."
+        raise ConfigError(msg)
+    if init not in {"", IMAGENET} and (other := Bundle.read(pathlib.Path(init)).card.model) != spec.name:
+        msg = f"{init} is a bundle of model {other!r}; weights for {spec.name!r} are asked for."
+        raise BundleError(msg)
 
 
 def initial_module(spec: ModelSpec, job: Job) -> nn.Module:
@@ -241,14 +258,10 @@ def initial_module(spec: ModelSpec, job: Job) -> nn.Module:
 
     Raises:
         AssetError: ImageNet weights cannot be fetched.
-        BundleError: The bundle to start from cannot be used or is of another architecture.
-        ConfigError: The model has no ImageNet weights.
+        BundleError: The weights to start from are of another architecture.
     """
     module: nn.Module = spec.build(config.from_dict(spec.config, job.card.model_config))
-    if job.init == IMAGENET:
-        if spec.imagenet is None:
-            msg = f"Model {spec.name!r} has no ImageNet weights; leave --weights out, or give a bundle."
-            raise ConfigError(msg)
+    if job.init == IMAGENET and spec.imagenet is not None:
         spec.imagenet(module)
     elif job.init:
         eager.fill(module, Bundle.read(pathlib.Path(job.init)).path)

@@ -20,7 +20,7 @@ from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
-from deepscan.training.fit import HISTORY, Job, Streams, check_folder, fit, read_history
+from deepscan.training.fit import HISTORY, Job, Streams, check_folder, check_init, fit, read_history
 from deepscan.watch import Watch
 
 SETTINGS = "settings.json"
@@ -100,8 +100,10 @@ def train(order: Order, watch: Watch) -> Outcome:
     """
     if order.plugin:
         load_plugin(order.plugin)
-    settings = settle(load_builtin().get(order.model), order.overrides)
+    spec = load_builtin().get(order.model)
+    settings = settle(spec, order.overrides)
     check_folder(order.out, order.resume)
+    check_init(spec, order.init)
     with connected(order.address):
         resources = plan_resources(order.workers, *available())
         data = open_dataset(
@@ -115,7 +117,7 @@ def train(order: Order, watch: Watch) -> Outcome:
             recipe=settings.recipe,
             counts=data.counts("train"),
             inputs=settings.prep.inputs,
-            steps_per_epoch=streams.training.plan.steps,
+            cut=streams.training.plan.cut,
             resources=resources,
             init=order.init,
             plugin=order.plugin,

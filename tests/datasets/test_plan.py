@@ -3,7 +3,7 @@ import collections
 import numpy as np
 import pytest
 
-from deepscan.datasets.plan import Chunk, Plan, Shape
+from deepscan.datasets.plan import Chunk, Cut, Plan, Shape
 from deepscan.errors import DataError
 
 
@@ -22,7 +22,7 @@ def plan_of(sizes, world=2, batch_size=4, example_bytes=1, seed=0):
 
 def read(plan, epoch):
     """What each rank reads in an epoch: units go to ranks in turn."""
-    units = [plan.unit(epoch * plan.units + i) for i in range(plan.units)]
+    units = [plan.unit(epoch * plan.cut.units + i) for i in range(plan.cut.units)]
     assert {e for e, _ in units} == {epoch}
     world = plan.shape.world
     return [np.concatenate([members for _, members in units[rank::world]]) for rank in range(world)]
@@ -33,7 +33,7 @@ def read(plan, epoch):
 def test_every_rank_gets_whole_steps_of_different_examples(world, example_bytes):
     plan = plan_of([5, 3, 8, 8, 8, 4, 6, 6], world, 4, example_bytes)
     ranks = read(plan, 0)
-    assert [len(rank) for rank in ranks] == [plan.steps * 4] * world
+    assert [len(rank) for rank in ranks] == [plan.cut.steps * 4] * world
     counts = collections.Counter(np.concatenate(ranks).tolist())
     assert max(counts.values()) == 1
 
@@ -45,7 +45,7 @@ def test_an_epoch_that_divides_evenly_reads_every_example_once():
 
 def test_a_set_smaller_than_a_step_is_repeated_to_fill_it():
     plan = plan_of([3], world=2, batch_size=4)
-    assert plan.steps == 1
+    assert plan.cut.steps == 1
     assert set(np.concatenate(read(plan, 0)).tolist()) == {0, 1, 2}
 
 
@@ -59,7 +59,7 @@ def test_epochs_differ_and_seeds_differ_and_the_same_is_the_same():
 
 def test_units_of_a_round_are_alike_in_size_so_that_shards_stay_in_step():
     plan = plan_of([8] * 10, world=2, batch_size=4, example_bytes=2**20)
-    sizes = [len(plan.unit(i)[1]) for i in range(plan.units)]
+    sizes = [len(plan.unit(i)[1]) for i in range(plan.cut.units)]
     assert sizes[0::2] == sizes[1::2]
     assert max(sizes) * 2**20 <= 16 * 2**20
 
@@ -81,3 +81,9 @@ def test_locating_an_example_finds_its_row():
 def test_nothing_to_train_on_is_an_error():
     with pytest.raises(DataError, match="no usable Examples"):
         plan_of([])
+
+
+def test_units_behind_counts_whole_rounds_of_every_epoch():
+    cut = Cut(world=2, steps=5, unit_steps=2)
+    assert cut.units == 6
+    assert [cut.units_behind(batches) for batches in range(11)] == [0, 0, 2, 2, 4, 6, 6, 8, 8, 10, 12]
