@@ -306,7 +306,7 @@ def synthesize(
 def demo(
     out: Annotated[pathlib.Path, typer.Option(help="Folder; replaced.")] = pathlib.Path("runs/demo"),
     files: Annotated[int, typer.Option(min=60, help="Pictures to make.")] = 600,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 10,
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 2,
 ) -> None:
     """Go the whole way on a made-up data set: train, measure and serve a detector, and ask it."""

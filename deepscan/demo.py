@@ -45,7 +45,7 @@ class Demo:
     files: int = 600
     size_px: int = 128
     workers: int = 2
-    epochs: int = 6
+    epochs: int = 10
     seed: int = 0
 
 
@@ -95,7 +95,7 @@ def _clear(out: pathlib.Path) -> None:
 
 def _order(demo: Demo) -> Order:
     return Order(
-        model="residual",
+        model="statistics",
         origin=Origin(path=demo.out / DATA, store=demo.out / "prepared", seed=demo.seed),
         out=demo.out,
         workers=demo.workers,

@@ -25,7 +25,6 @@ ECE_BINS = 15
 HISTOGRAM_BINS = 40
 CURVE_POINTS = 200
 CHUNK_CELLS = 2_000_000
-
 Floats = NDArray[np.float64]
 
 

@@ -19,7 +19,6 @@ from torch.nn import functional
 from deepscan.errors import ConfigError
 from deepscan.modalities.image import ImagePrep
 from deepscan.models import ModelSpec, register
-from deepscan.nn.heads import FIRST_LOGIT_STD
 from deepscan.recipe import Augment, Choice, Optimizer, Range, Recipe, Schedule
 
 LEVELS = 5
@@ -174,7 +173,7 @@ class Members(nn.Module):
         super().__init__()
         self.hide = nn.Parameter(torch.randn(config.members, features, config.hidden))
         self.settle = nn.BatchNorm1d(config.members * config.hidden)
-        self.decide = nn.Parameter(torch.randn(config.members, config.hidden) * FIRST_LOGIT_STD)
+        self.decide = nn.Parameter(torch.randn(config.members, config.hidden) / config.hidden**0.5)
         self.bias = nn.Parameter(torch.zeros(config.members))
         self.dropout = config.dropout
 
