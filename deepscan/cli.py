@@ -355,7 +355,8 @@ def run_job(command: str, arguments: Sequence[str]) -> None:
 
 
 def _log(level: int) -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("deepscan").setLevel(level)
 
 
 def exit_code(error: DeepscanError) -> int:

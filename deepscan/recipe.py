@@ -15,14 +15,14 @@ class Optimizer:
         lr: Peak learning rate.
         weight_decay: Decoupled decay for AdamW, L2 for SGD; not applied to biases and norms.
         momentum: Momentum of SGD, first beta of AdamW.
-        trunk_lr_scale: Factor on ``lr`` for a pretrained trunk.
+        trunk_lr_scale: Factor on ``lr`` for the trunk of a model that starts from trained weights.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
     lr: float = 1e-3
     weight_decay: float = 1e-2
     momentum: float = 0.9
-    trunk_lr_scale: float = 1.0
+    trunk_lr_scale: float = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +105,7 @@ class Recipe:
         accumulate: Steps whose gradients are summed before the optimiser steps.
         clip_norm: Largest gradient norm; 0 = no clipping.
         amp: Mixed precision; ``auto`` = bf16 where the device is fast at it, else fp16 on GPU.
-        freeze_epochs: First epochs in which a pretrained trunk stays fixed.
+        freeze_epochs: First epochs in which the trunk of such a model stays fixed.
         ema_decay: Decay of the moving average of the weights that is validated and kept; 0 = off.
         optimizer: See Optimizer.
         schedule: See Schedule.

@@ -19,7 +19,9 @@ from tests.tiny_bundles import FACES, PLUGIN, noise, tiny_bundle
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^deepscan ((?:.*\\\n)*.+)", DOCUMENT, re.MULTILINE)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", DOCUMENT + README, re.DOTALL))
+EXAMPLES = re.findall(r"^deepscan ((?:.*\\\n)*.+)", BLOCKS, re.MULTILINE)
 OPTION_ROWS = re.findall(r"^\| `(--[\w-]+)` \| ([\w, ]+) \|", DOCUMENT, re.MULTILINE)
 ROOT_COMMAND = typer.main.get_command(cli.app)
 
@@ -46,7 +48,7 @@ def program(*arguments, code="from deepscan.cli import main; main()", **options)
 
 def parse(text):
     """Find the command that a line calls and let it read its arguments."""
-    words, command = shlex.split(text.replace("\\\n", " ")), ROOT_COMMAND
+    words, command = shlex.split(text.replace("\\\n", " "), comments=True), ROOT_COMMAND
     while hasattr(command, "commands"):
         name = words.pop(0)
         command = command.commands[name]
@@ -141,22 +143,30 @@ def test_the_program_turns_an_error_into_its_exit_code():
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture(autouse=True)
+def _quiet_again():
+    """Logging is a global; leave it as it was."""
+    logger = logging.getLogger("deepscan")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
 @pytest.mark.parametrize(("terminal", "level"), [(True, logging.WARNING), (False, logging.INFO)])
 def test_without_a_terminal_the_log_tells_how_far_it_is(monkeypatch, terminal, level):
-    levels = []
-    monkeypatch.setattr(cli.logging, "basicConfig", lambda **given: levels.append(given["level"]))
     monkeypatch.setattr(cli, "console", Console(force_terminal=terminal))
     monkeypatch.setattr(cli, "app", lambda: None)
     cli.main()
-    assert levels == [level]
+    assert logging.getLogger("deepscan.watch").getEffectiveLevel() == level
+    assert logging.getLogger("httpx").getEffectiveLevel() == logging.WARNING, "others tell only what is wrong"
 
 
 def test_a_job_is_the_command_with_a_log(monkeypatch):
     calls = []
-    monkeypatch.setattr(cli.logging, "basicConfig", lambda **given: calls.append(given["level"]))
     monkeypatch.setattr(cli, "app", calls.append)
     cli.run_job("score", ["--data", "x"])
-    assert calls == [logging.INFO, ["score", "--data", "x"]]
+    assert calls == [["score", "--data", "x"]]
+    assert logging.getLogger("deepscan.watch").getEffectiveLevel() == logging.INFO
 
 
 # --- predict ---------------------------------------------------------------------------------------

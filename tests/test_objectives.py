@@ -89,3 +89,17 @@ def test_logit_is_handed_out_detached_and_the_loss_differentiable():
     assert not results["logit"].requires_grad
     results["loss"].backward()
     assert logit.grad.any()
+
+
+def test_members_are_each_trained_by_their_own_loss():
+    """The mean of the members' losses, not the loss of their mean."""
+
+    class Two(nn.Module):
+        def forward(self, x):
+            return {"logit": x.mean(1), "member_logits": x}
+
+    x = torch.tensor([[3.0, -1.0], [0.5, 2.0]])
+    label = torch.tensor([1.0, 0.0])
+    found = classification(("x",), Loss(), (1, 1))(Two(), {"x": x, "label": label})["loss"]
+    expected = functional.binary_cross_entropy_with_logits(x, label[:, None].expand(2, 2))
+    torch.testing.assert_close(found, expected)

@@ -117,7 +117,7 @@ class ImagePrep:
         finder = default_finder() if self.finder == "auto" else self.finder
         if finder in assets.ASSETS:
             assets.require(finder)
-        return dataclasses.replace(self, finder=finder)
+        return self if finder == self.finder else dataclasses.replace(self, finder=finder)
 
     def __call__(self, media: Media) -> list[Example]:
         """Prepare a picture: one Example a face, largest first, or one of the central square.

@@ -12,6 +12,7 @@ import logging
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -118,7 +119,7 @@ def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
     """
     check_folder(job.out, resume)
     job.out.mkdir(parents=True, exist_ok=True)
-    with _watched(job.out / HISTORY, on_epoch):
+    with _watched(job.out / HISTORY, on_epoch), _interruptible():
         try:
             result = _trainer(job, streams).fit()
         except ray.train.TrainingFailedError as error:
@@ -128,6 +129,25 @@ def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
     if outcome is not None:
         raise outcome
     return Bundle.read(job.out / BEST)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make Ctrl-C in a run of Ray Train the KeyboardInterrupt that it is everywhere else.
+
+    Ray Train puts a handler of its own in place, which stops the workers and then exits; it would also
+    stay for whatever the process does afterwards.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def check_folder(out: pathlib.Path, resume: bool) -> None:

@@ -175,8 +175,12 @@ def test_auto_becomes_haar_where_yunet_is_absent(no_assets):
     prep = ImagePrep(margin=0.2).resolved()
     assert prep == ImagePrep(margin=0.2, finder="haar")
     assert prep.resolved() is prep
-    assert ImagePrep(finder="yunet").resolved().finder == "yunet"
     assert WHOLE.resolved() is WHOLE
+
+
+def test_a_finder_that_is_absent_is_told_before_the_first_picture(no_assets):
+    with pytest.raises(AssetError, match="assets fetch yunet"):
+        ImagePrep(finder="yunet").resolved()
 
 
 @pytest.mark.media

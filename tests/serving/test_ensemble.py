@@ -245,6 +245,7 @@ def test_a_service_that_never_gets_ready_is_taken_down(calls, bundles, monkeypat
     assert calls == ["start", "run", "shutdown"]
 
 
-def test_serving_needs_a_cluster(bundles):
+def test_serving_needs_a_cluster(bundles, monkeypatch):
+    monkeypatch.setattr(app.ray, "is_initialized", lambda: False)
     with pytest.raises(ResourceError, match="connected"):
         app.serve(ServeArgs(bundles=[str(bundles[0].path)]))
