@@ -25,6 +25,11 @@ ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",  # Serve keeps its log in files of its own
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # else Ray's own daemons go before the training, which waits in lockstep
+    "RAY_enable_metrics_collection": "0",
+    "MALLOC_ARENA_MAX": "1",  # training runs in a thread; arenas of threads give memory back all the time
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 DATA_CPUS = 1.0
