@@ -81,9 +81,11 @@ def score_folder(
     done = {line["file_id"] for line in read_verdicts(out)}
     pending = [path for key, path in ids.items() if key not in done]
     watch.stage("Judging files")
-    watch.advance(len(paths) - len(pending), len(paths))
-    if pending:
-        _judge(pending, bundles, out, judging, watch)
+    finished = len(paths) - len(pending)
+    watch.advance(finished, len(paths))
+    for files in _judged(pending, bundles, out, judging):
+        finished += files
+        watch.advance(finished, len(paths))
     return dict(Counter(line["label"] for line in read_verdicts(out) if line["file_id"] in ids))
 
 
@@ -94,9 +96,12 @@ def read_verdicts(out: pathlib.Path) -> Iterator[dict[str, Any]]:
             yield from map(json.loads, file)
 
 
-def _judge(
-    pending: list[str], bundles: Sequence[pathlib.Path], out: pathlib.Path, judging: Judging, watch: Watch
-) -> None:
+def _judged(
+    pending: list[str], bundles: Sequence[pathlib.Path], out: pathlib.Path, judging: Judging
+) -> Iterator[int]:
+    """Judge files on Ray Data; yield the number of files of every task that ends."""
+    if not pending:
+        return
     size = max(1, min(FILES_PER_TASK, -(-len(pending) // 8)))
     pieces = [{"paths": pending[start : start + size]} for start in range(0, len(pending), size)]
     analyst: Any = _Analyst  # Ray takes the class and makes the object in the actor
@@ -107,10 +112,8 @@ def _judge(
         num_gpus=judging.gpus,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=judging.actors),
     )
-    done = 0
     for row in judged.iter_rows():
-        done += row["files"]
-        watch.advance(done, len(pending))
+        yield row["files"]
 
 
 def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
