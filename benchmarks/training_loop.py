@@ -33,7 +33,7 @@ from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_builtin
 from deepscan.objectives import classification
 from deepscan.training.run import Order, settle, train
-from deepscan.training.state import build_optimizer, parameter_groups
+from deepscan.training.state import MovingAverage, build_optimizer, parameter_groups
 from deepscan.watch import LogWatch
 
 
@@ -82,6 +82,7 @@ def baseline_worker(rank: int, settings: Settings, results: Any) -> None:
     module = files.spec.build(files.settled.model).to(memory_format=torch.channels_last)
     model = DistributedDataParallel(module)
     optimizer = build_optimizer(parameter_groups(module, None, recipe.optimizer), recipe.optimizer)
+    average = MovingAverage(module, recipe.ema_decay) if recipe.ema_decay else None
     objective = classification(files.settled.prep.inputs, recipe.loss, (1, 1))
     sampler: DistributedSampler[Any] = DistributedSampler(files, settings.workers, rank, seed=recipe.seed)
     loader = DataLoader(
@@ -102,6 +103,8 @@ def baseline_worker(rank: int, settings: Settings, results: Any) -> None:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm or float("inf"))
             optimizer.step()
+            if average:
+                average.update(module)
             seen += len(batch["label"]) * settings.workers
         if rank == 0:
             results.put(seen / (time.perf_counter() - start_s))

@@ -15,9 +15,10 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
+import ray
 import ray.data
 import ray.train
 import ray.train.torch
@@ -85,23 +86,25 @@ class Streams:
     reader: Reader
 
 
-class SplitData(ray.train.DataConfig):
-    """Gives each worker its shard: training in equal parts, validation without losing a row."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The validation Examples; every rank streams its own part, and only while it validates.
 
-    def configure(
-        self, datasets: dict[str, ray.data.Dataset], world_size: int, *_: Any, **__: Any
-    ) -> list[dict[str, Any]]:
-        """Split both streams in a fixed order, so that the same seed gives every rank the same Examples."""
-        shards: list[dict[str, Any]] = [{} for _ in range(world_size)]
-        for name, dataset in datasets.items():
-            dataset = dataset.copy(dataset)
-            dataset.context.execution_options = self.default_ingest_options()
-            dataset.context.execution_options.preserve_order = True
-            for shard, part in zip(
-                shards, dataset.streaming_split(world_size, equal=name == "train"), strict=True
-            ):
-                shard[name] = part
-        return shards
+    A split of one stream would be simpler, but Ray Data goes on looking after it ten times a second
+    while the run trains, which costs a share of a core.
+    """
+
+    chunks: list[Chunk]
+    reader: Reader
+    cpus: float
+
+    def batches(self, task: loop.Task) -> Iterable[dict[str, torch.Tensor]]:
+        """Return the batches of a rank; a rank may have none."""
+        mine = self.chunks[task.rank :: task.world]
+        if not mine:
+            return ()
+        examples = stream.evaluation(mine, self.reader, self.cpus)
+        return examples.iter_torch_batches(batch_size=VALIDATION_BATCH, device=task.device)
 
 
 def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
@@ -183,17 +186,16 @@ def _trainer(job: Job, streams: Streams) -> Any:
         epochs = range(epochs_done(job.out), job.recipe.epochs)
         return stream.training(streams.training, epochs, supply, pace)
 
-    def validation() -> ray.data.Dataset:
-        return stream.evaluation(streams.validation, streams.reader, cpus)
-
+    held_out = HeldOut(streams.validation, streams.reader, cpus)
     # Ray's annotations describe the interface before Train V2, hence Any.
     train_v2: Any = ray.train
     return train_v2.torch.TorchTrainer(
         _worker,
-        train_loop_config={"job": job, "pace": pace},
-        # Ray calls these anew whenever workers start, so a restart streams from its epoch on.
-        datasets={"train": training, "validation": validation},
-        dataset_config=SplitData(),
+        train_loop_config={"job": job, "pace": pace, "held_out": ray.put(held_out)},
+        # Ray calls this anew whenever workers start, so a restart streams from its epoch on.
+        datasets={"train": training},
+        # Units go to ranks in turn, wherever they lie: the same seed gives every rank the same Examples.
+        dataset_config=train_v2.DataConfig(enable_shard_locality=False),
         scaling_config=train_v2.ScalingConfig(
             num_workers=job.resources.workers,
             use_gpu=job.resources.worker_gpus > 0,
@@ -211,13 +213,13 @@ def _trainer(job: Job, streams: Streams) -> Any:
 def _worker(settings: dict[str, Any]) -> DeepscanError | None:
     """Train on one rank. An error that a retry cannot mend is returned, so that Ray does not retry it."""
     try:
-        _train(settings["job"], settings["pace"])
+        _train(settings["job"], settings["pace"], ray.get(settings["held_out"]))
     except DeepscanError as error:
         return error
     return None
 
 
-def _train(job: Job, pace: Any) -> None:
+def _train(job: Job, pace: Any, held_out: HeldOut) -> None:
     torch.set_num_threads(job.resources.threads)
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
@@ -225,14 +227,13 @@ def _train(job: Job, pace: Any) -> None:
     progress, states = state.load(pathlib.Path(checkpoint.path)) if checkpoint else (None, None)
     task = _task(job, device, context.get_world_rank(), context.get_world_size())
     trainer = loop.Trainer(task, states, progress)
-    shards = {name: ray.train.get_dataset_shard(name) for name in ("train", "validation")}
-    batches = shards["train"].iter_torch_batches(
+    batches = ray.train.get_dataset_shard("train").iter_torch_batches(
         batch_size=job.recipe.batch_size, prefetch_batches=2, drop_last=True, device=device
     )
     with Journal.opened(job, trainer.progress.epoch, task.rank) as journal:
         trainer.run(
             stream.paced(batches, job.cut, pace),
-            lambda: shards["validation"].iter_torch_batches(batch_size=VALIDATION_BATCH, device=device),
+            lambda: held_out.batches(task),
             journal.report,
         )
 
