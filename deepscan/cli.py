@@ -157,8 +157,9 @@ def train(
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
     calibration: Annotated[
-        Literal["temperature", "isotonic", "none"], typer.Option(help="How logits become probabilities.")
-    ] = "temperature",
+        Literal["temperature", "isotonic", "none"] | None,
+        typer.Option(help="How logits become probabilities; default: as suits the model."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     name: Annotated[str, typer.Option(help="Name of the detector.")] = "",
     plugin: Plugin = None,

@@ -7,17 +7,17 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from deepscan.bundle import Bundle
 from deepscan.calibration import decide
 from deepscan.errors import AbstainError, ConfigError
 from deepscan.formats import Runner
 from deepscan.fusion import Vote
-from deepscan.modalities import Example, Modality, Prep, Prepared, batch
+from deepscan.modalities import Example, Modality, Outputs, Prep, Prepared, batch
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.verdict import Abstention, Part, Score, Uncertainty
 
+MEASURED = "measured_"
 UNKNOWN = Uncertainty(low=0.0, high=1.0, files=0)
 
 
@@ -43,16 +43,17 @@ class Detector:
         runner = bundle.weights_format().load(bundle.module(), path, pick_device(device))
         return cls(bundle, load_modalities().get(bundle.card.modality), bundle.prep().resolved(), runner)
 
-    def logits(self, examples: list[Example], batch_size: int = 32) -> NDArray[np.float32]:
-        """Return the fake-logit of each Example, float32 [P]."""
+    def run(self, examples: list[Example], batch_size: int = 32) -> Outputs:
+        """Return what the model says of the Examples, each array with their number P first."""
         chunks = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
-        return np.concatenate([self.runner(batch(chunk, self.prep.inputs)) for chunk in chunks])
+        outputs = [self.runner(batch(chunk, self.prep)) for chunk in chunks]
+        return {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
 
     def vote(self, prepared: Prepared) -> Vote | Abstention:
         """Judge a prepared file, or pass on why it cannot be judged."""
         if isinstance(prepared, AbstainError):
             return self.abstain(prepared)
-        return self.judge(prepared, self.logits(prepared))
+        return self.judge(prepared, self.run(prepared))
 
     def abstain(self, error: AbstainError) -> Abstention:
         """Turn the reason why a file cannot be judged into an Abstention."""
@@ -65,10 +66,10 @@ class Detector:
             message=str(error),
         )
 
-    def judge(self, examples: list[Example], logit_P: NDArray[np.float32]) -> Vote:
+    def judge(self, examples: list[Example], outputs: Outputs) -> Vote:
         """Calibrate the logits of a file's parts, aggregate them to a Score and vote with it."""
         card = self.bundle.card
-        logit = self.modality.aggregate(logit_P)
+        logit = self.modality.aggregate(outputs["logit"])
         probability = float(card.calibration.apply(np.asarray([logit]))[0])
         score = Score(
             detector=card.name,
@@ -77,18 +78,36 @@ class Detector:
             logit=float(logit),
             probability=probability,
             label=decide(probability, card.operating),
-            parts=self._parts(examples, logit_P),
+            parts=self._parts(examples, outputs),
+            measures=_measures(outputs),
         )
         uncertainty = card.reliability.uncertainty(probability) if card.reliability else UNKNOWN
         return Vote(score=score, point=card.operating, uncertainty=uncertainty)
 
-    def _parts(self, examples: list[Example], logit_P: NDArray[np.float32]) -> tuple[Part, ...]:
-        probability_P = self.bundle.card.calibration.apply(logit_P)
-        suspicious_first = np.argsort(-logit_P, kind="stable")
-        return tuple(
-            Part(probability=float(probability_P[i]), region=self.modality.locate(examples[i]))
-            for i in suspicious_first
-        )
+    def _parts(self, examples: list[Example], outputs: Outputs) -> tuple[Part, ...]:
+        parts = [part for i in range(len(examples)) for part in self._parts_of(examples[i], outputs, i)]
+        return tuple(sorted(parts, key=lambda part: -part.probability))
+
+    def _parts_of(self, example: Example, outputs: Outputs, number: int) -> list[Part]:
+        """Return the moments of an Example where the model tells them apart, else the Example itself."""
+        calibration = self.bundle.card.calibration
+        if "moment_logit" not in outputs or self.modality.moments is None:
+            probability = float(calibration.apply(outputs["logit"][number]))
+            return [Part(probability=probability, region=self.modality.locate(example))]
+        probability_T = calibration.apply(outputs["moment_logit"][number])
+        weight_T = outputs["attention"][number]
+        regions = self.modality.moments(example, len(probability_T))
+        return [
+            Part(probability=float(probability), region=region, weight=float(weight))
+            for region, probability, weight in zip(regions, probability_T, weight_T, strict=False)
+        ]
+
+
+def _measures(outputs: Outputs) -> dict[str, float]:
+    """Return the figures beside the logit, those of the most suspicious Example."""
+    worst = int(np.argmax(outputs["logit"]))
+    measured = {name: values for name, values in outputs.items() if name.startswith(MEASURED)}
+    return {name.removeprefix(MEASURED): float(values[worst]) for name, values in measured.items()}
 
 
 def pick_device(name: str) -> str:

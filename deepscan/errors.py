@@ -11,7 +11,10 @@
     │   ├── MediaTooLargeError   it exceeds a limit on bytes, pixels or sides
     │   └── CorruptMediaError    it is truncated or does not decode
     ├── AbstainError             the media is sound, but this detector cannot judge it
-    │   └── NoFaceError          no face was found
+    │   ├── NoPictureError       it holds no picture of the kind that is judged
+    │   ├── NoFaceError          no face was found
+    │   ├── NoSoundError         it holds no sound, or nothing but silence
+    │   └── TooShortError        it ends before there is enough to judge
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
     │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
@@ -70,10 +73,28 @@ class AbstainError(DeepscanError):
     reason = "abstained"
 
 
+class NoPictureError(AbstainError):
+    """The media holds no picture, or no moving one, that the detector could look at."""
+
+    reason = "no-picture"
+
+
 class NoFaceError(AbstainError):
     """No face was found in the picture."""
 
     reason = "no-face"
+
+
+class NoSoundError(AbstainError):
+    """The media holds no sound, or nothing but silence."""
+
+    reason = "no-sound"
+
+
+class TooShortError(AbstainError):
+    """The media ends before there is enough to judge."""
+
+    reason = "too-short"
 
 
 class AssetError(DeepscanError):

@@ -94,7 +94,7 @@ class _Judge:
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return the manifest row and the logit of every Example."""
         inputs = {name: np.array(batch[name]) for name in self.detector.prep.inputs}
-        return {"file": batch["file"], "logit": self.detector.runner(inputs)}
+        return {"file": batch["file"], "logit": self.detector.runner(inputs)["logit"]}
 
 
 def file_logits(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> dict[int, float]:

@@ -28,10 +28,17 @@ class Region:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """One examined part of the media (a face, a window of time) and its calibrated P(fake)."""
+    """One examined part of the media (a face, a window of time) and its calibrated P(fake).
+
+    Attributes:
+        probability: Calibrated P(fake) of this part alone, in [0, 1].
+        region: Where it is.
+        weight: Share that it has in its track's or window's score, in [0, 1]; 1 where a part stands alone.
+    """
 
     probability: float
     region: Region
+    weight: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +53,7 @@ class Score:
         probability: Calibrated P(fake) in [0, 1].
         label: The detector's own decision at its operating point.
         parts: What was examined, most suspicious first.
+        measures: What else the model measured, by name; the unit is the end of the name.
     """
 
     detector: str
@@ -55,6 +63,7 @@ class Score:
     probability: float
     label: Label
     parts: tuple[Part, ...] = ()
+    measures: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +121,9 @@ class MediaFacts:
         sha256: Digest of the content.
         width_px: Width of the upright picture; None without pictures.
         height_px: Height of the upright picture; None without pictures.
+        duration_s: Length in seconds; None for media without time.
+        has_sound: Whether there is a sound track.
+        notes: What is wrong with the file although it can be judged, one sentence each.
     """
 
     name: str
@@ -121,6 +133,9 @@ class MediaFacts:
     sha256: str
     width_px: int | None = None
     height_px: int | None = None
+    duration_s: float | None = None
+    has_sound: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -92,22 +92,22 @@ def test_an_abstention_keeps_its_reason(detector, error):
 
 def test_a_vote_is_the_judgement_of_the_models_own_logits(detector):
     examples = detector.prep(media())
-    assert detector.vote(examples) == detector.judge(examples, detector.logits(examples))
+    assert detector.vote(examples) == detector.judge(examples, detector.run(examples))
 
 
 def test_logits_in_chunks_are_those_of_one_batch(detector):
     examples = [example for seed in range(5) for example in detector.prep(media(seed))]
-    at_once = detector.runner(batch(examples, detector.prep.inputs))
+    at_once = detector.runner(batch(examples, detector.prep))["logit"]
     assert at_once.dtype == np.float32
     assert np.ptp(at_once) > 1e-4
     for size in (1, 2, 5, 8):
-        np.testing.assert_allclose(detector.logits(examples, size), at_once, atol=1e-6)
+        np.testing.assert_allclose(detector.run(examples, size)["logit"], at_once, atol=1e-6)
 
 
 def test_a_loaded_model_is_in_evaluation_mode(detector):
     examples = detector.prep(media())
     assert not detector.runner.module.training
-    assert detector.logits(examples) == detector.logits(examples)
+    assert detector.run(examples)["logit"] == detector.run(examples)["logit"]
 
 
 def test_a_bundle_that_is_none_is_not_loaded(tmp_path):

@@ -18,7 +18,7 @@ class CountingPrep:
 
     def __init__(self, prep):
         self.prep, self.runs = prep, 0
-        self.digest, self.inputs = prep.digest, prep.inputs
+        self.digest, self.inputs, self.features = prep.digest, prep.inputs, prep.features
 
     def __call__(self, media):
         self.runs += 1

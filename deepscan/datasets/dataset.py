@@ -117,6 +117,6 @@ def open_dataset(origin: Origin, prep: Prep, ledger_path: pathlib.Path, cpus: fl
     return DataSet(
         ledger=accounted,
         index=index,
-        reader=Reader(store, prep, origin.limits, prep.inputs),
+        reader=Reader(store, prep, origin.limits, prep.needs),
         digest=layout.digest(manifest),
     )

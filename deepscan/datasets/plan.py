@@ -35,6 +35,12 @@ class Chunk:
     files: tuple[int, ...]
     labels: tuple[int, ...]
 
+    def only(self, label: int) -> "Chunk":
+        """Return the chunk with the Examples of one label."""
+        kept = [i for i, given in enumerate(self.labels) if given == label]
+        columns = (tuple(values[i] for i in kept) for values in (self.rows, self.files, self.labels))
+        return Chunk(self.place, self.group, *columns)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:

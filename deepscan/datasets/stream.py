@@ -117,7 +117,7 @@ class TrainingStream:
             rng = np.random.default_rng([self.plan.seed, epoch, int(member), 1])
             examples[i] = self.modality.augment(examples[i], self.augment, rng)
         labels = [self._label(member) for member in members]
-        return batch(examples, self.reader.names) | {"label": np.asarray(labels, np.float32)}
+        return batch(examples, self.reader.prep) | {"label": np.asarray(labels, np.float32)}
 
     def _label(self, member: int) -> int:
         chunk, position = self.plan.locate(member)
@@ -220,7 +220,7 @@ def evaluation(chunks: Sequence[Chunk], reader: Reader, cpus: float) -> ray.data
         all_chunks, source = _fetched(shared)
         mine = all_chunks[int(rows["id"][0]) * size :][:size]
         examples = [e for chunk in mine for e in source.read(chunk, range(len(chunk.rows)))]
-        return batch(examples, source.names) | {
+        return batch(examples, source.prep) | {
             "label": np.asarray([label for chunk in mine for label in chunk.labels], np.float32),
             "file": np.asarray([file for chunk in mine for file in chunk.files], np.int64),
         }

@@ -9,18 +9,18 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from deepscan.modalities import Outputs
 from deepscan.registry import Registry
 
 
 class Runner(Protocol):
     """A loaded model."""
 
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Return the fake-logit of each Example, float32 [B], for inputs with a batch axis first."""
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Outputs:
+        """Return what a model in evaluation mode says, for inputs with a batch axis first."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

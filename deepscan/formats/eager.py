@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 
 from deepscan.errors import BundleError
 from deepscan.formats import FORMATS, Format, Runner
+from deepscan.modalities import Outputs
 
 WEIGHTS = "weights.safetensors"
 
@@ -25,12 +25,12 @@ class EagerRunner:
     module: nn.Module
     device: torch.device
 
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Return the fake-logit of each Example, float32 [B]."""
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Outputs:
+        """Return what the module says of each Example."""
         tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
         with torch.inference_mode():
-            logit_B: torch.Tensor = self.module(**tensors)["logit"]
-        return logit_B.float().cpu().numpy()
+            outputs = self.module(**tensors)
+        return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 
 
 def write(module: nn.Module, directory: pathlib.Path) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from deepscan.errors import CorruptMediaError, EmptyMediaError, MediaTooLargeError, UnsupportedMediaError
+from deepscan.media.container import opened as open_container
 from deepscan.verdict import MediaFacts
 
 MODES = frozenset(
@@ -115,6 +116,17 @@ FORMATS = (
     _picture("avif", rb".{4}ftyp(?:.{4}){0,14}?avi[fs]", AvifImageFile),
 )
 
+CONTAINERS = (
+    ("mp4", re.compile(rb".{4}ftyp", re.DOTALL)),
+    ("matroska", re.compile(rb"\x1a\x45\xdf\xa3")),
+    ("avi", re.compile(rb"RIFF.{4}AVI ", re.DOTALL)),
+    ("wav", re.compile(rb"RIFF.{4}WAVE", re.DOTALL)),
+    ("mp3", re.compile(rb"ID3|\xff[\xf2-\xfb]")),
+    ("ogg", re.compile(rb"OggS")),
+    ("flac", re.compile(rb"fLaC")),
+)
+"""Containers that FFmpeg opens, by their first bytes."""
+
 _LOOKALIKES = (
     (re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE), "a web page"),
     (re.compile(rb"\s*<(\?xml|svg)", re.IGNORECASE), "XML or SVG"),
@@ -168,6 +180,10 @@ def probe(data: bytes, name: str, limits: Limits | None = None) -> MediaFacts:
     # The Windows flavour splits at both kinds of slash, and uploads name files in either.
     name = pathlib.PureWindowsPath(name).name or "unnamed"
     check_bytes(len(data), name, limits)
+    still = any(known.signature.match(data) for known in FORMATS)
+    timed = None if still else next((kind for kind, signature in CONTAINERS if signature.match(data)), None)
+    if timed:
+        return _probe_timed(data, name, timed)
     container = sniff(data, name)
     with opened(data, name) as picture:
         width_px, height_px = picture.size
@@ -184,6 +200,22 @@ def probe(data: bytes, name: str, limits: Limits | None = None) -> MediaFacts:
         width_px=width_px,
         height_px=height_px,
     )
+
+
+def _probe_timed(data: bytes, name: str, kind: str) -> MediaFacts:
+    with open_container(data, name) as container:
+        pictures, sounds = container.streams.video, container.streams.audio
+        return MediaFacts(
+            name=name,
+            kind="video" if pictures else "audio",
+            container=kind,
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            width_px=pictures[0].width if pictures else None,
+            height_px=pictures[0].height if pictures else None,
+            duration_s=(container.duration or 0) / 1e6,
+            has_sound=bool(sounds),
+        )
 
 
 def check_bytes(size_bytes: int, name: str, limits: Limits) -> None:

@@ -3,17 +3,20 @@
 import functools
 import pathlib
 import stat
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan.errors import MediaError
+from deepscan.errors import MediaError, NoPictureError, NoSoundError
+from deepscan.media import container
+from deepscan.media.container import Frame, Sampling
 from deepscan.media.pixels import decode_picture
 from deepscan.media.probe import Limits, check_bytes, probe
 from deepscan.verdict import MediaFacts
 
-__all__ = ["Limits", "Media"]
+__all__ = ["Frame", "Limits", "Media", "Sampling"]
 
 
 class Media:
@@ -71,3 +74,30 @@ class Media:
             CorruptMediaError: The pixels are truncated or do not decode.
         """
         return decode_picture(self.data, self.facts.name)
+
+    def frames(self, sampling: Sampling) -> Iterator[Frame]:
+        """Yield frames of moving pictures in the order of their times; no two are the same frame.
+
+        Raises:
+            NoPictureError: The media has no moving pictures.
+            CorruptMediaError: Nothing of them decodes.
+        """
+        if self.facts.duration_s is None or self.facts.width_px is None:
+            msg = f"{self.facts.name!r} holds no moving pictures; give a video."
+            raise NoPictureError(msg)
+        return container.frames(self.data, self.facts.name, sampling)
+
+    @functools.cached_property
+    def sound_N(self) -> NDArray[np.float32]:
+        """The sound, float32 [N] in [-1, 1], mono at 16 kHz; read-only, because all users share it.
+
+        Raises:
+            NoSoundError: The media has no sound track.
+            CorruptMediaError: Nothing of it decodes.
+        """
+        if not self.facts.has_sound:
+            msg = f"{self.facts.name!r} has no sound track; give a file with sound."
+            raise NoSoundError(msg)
+        sound_N = container.sound(self.data, self.facts.name)
+        sound_N.setflags(write=False)
+        return sound_N

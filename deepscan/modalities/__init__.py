@@ -19,6 +19,8 @@ from deepscan.verdict import Region
 Example = dict[str, NDArray[Any]]
 """Fixed-shape arrays by column name, as declared by ``Prep.columns``; no batch axis."""
 
+Outputs = dict[str, NDArray[np.float32]]
+"""What a model says of Examples, each float32 with the batch axis first; see ``ModelSpec``."""
 
 Prepared = list[Example] | AbstainError
 """What a Prep made of a file: its Examples, or why there are none."""
@@ -44,8 +46,12 @@ class Prep(Protocol):
         """Every column of an Example."""
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """The columns that the model reads, in the order of its arguments."""
+    def needs(self) -> tuple[str, ...]:
+        """The columns that ``features`` reads."""
+
+    @property
+    def inputs(self) -> Mapping[str, Column]:
+        """What the model reads, in the order of its arguments; what ``features`` returns."""
 
     @property
     def digest(self) -> str:
@@ -66,6 +72,13 @@ class Prep(Protocol):
             MediaError: The media does not decode.
         """
 
+    def features(self, example: Example) -> Example:
+        """Turn an Example into what the model reads; deterministic, cheap and never kept.
+
+        It is the second half of preprocessing: what is stored and augmented comes before it, so that
+        sound is augmented as sound and then becomes a spectrum.
+        """
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Modality:
@@ -79,6 +92,8 @@ class Modality:
         augment: Random training-time change of one Example; draws only from the generator given.
         aggregate: Logits of a file's parts, float32 [P] -> the file's logit.
         locate: Where in the media an Example comes from.
+        moments: Where in the media the moments of an Example are that a model tells apart: ``(example,
+            count) -> regions``, at most ``count``, those of the first moments. None = there are none.
     """
 
     name: str
@@ -88,11 +103,13 @@ class Modality:
     augment: Callable[[Example, Augment, np.random.Generator], Example]
     aggregate: Callable[[NDArray[np.float32]], float]
     locate: Callable[[Example], Region]
+    moments: Callable[[Example, int], list[Region]] | None = None
 
 
 MODALITIES: Registry[Modality] = Registry("modality")
 
 
-def batch(examples: list[Example], columns: tuple[str, ...]) -> Example:
-    """Stack the named columns of several Examples along a new first axis."""
-    return {name: np.stack([example[name] for example in examples]) for name in columns}
+def batch(examples: list[Example], prep: Prep) -> Example:
+    """Return the model's inputs for several Examples, stacked along a new first axis."""
+    features = [prep.features(example) for example in examples]
+    return {name: np.stack([each[name] for each in features]) for name in prep.inputs}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan import config
-from deepscan.errors import ConfigError, NoFaceError
+from deepscan.errors import ConfigError, NoFaceError, NoPictureError
 from deepscan.media import assets, degrade, pixels
 from deepscan.media.faces import Face, Finder, align_crop, default_finder, find_faces
 from deepscan.media.pixels import Picture
@@ -89,9 +89,18 @@ class ImagePrep:
         return {"pixels": pixels_HWC, "box": Column(shape=(4,), dtype="float32")}
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """The columns that the model reads."""
+    def needs(self) -> tuple[str, ...]:
+        """The columns that ``features`` reads."""
         return ("pixels",)
+
+    @property
+    def inputs(self) -> Mapping[str, Column]:
+        """What the model reads: the pixels as they are."""
+        return {"pixels": self.columns["pixels"]}
+
+    def features(self, example: Example) -> Example:
+        """Return the pixels; networks normalise them themselves."""
+        return {"pixels": example["pixels"]}
 
     @property
     def digest(self) -> str:
@@ -123,11 +132,15 @@ class ImagePrep:
         """Prepare a picture: one Example a face, largest first, or one of the central square.
 
         Raises:
+            NoPictureError: The media is no still picture.
             NoFaceError: There is no face to judge, and ``no_face`` is ``abstain``.
             AssetError: The finder's weights are absent; another finder never takes its place.
             ConfigError: The finder is still ``auto``.
             MediaError: The media does not decode.
         """
+        if not _accepts(media):
+            msg = f"{media.facts.name!r} is no picture but {media.facts.kind}; give a still picture."
+            raise NoPictureError(msg)
         picture_HWC = media.picture_HWC
         if self.region == "whole":
             return [self._central_square(picture_HWC)]

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
-from deepscan.recipe import Recipe, SearchSpace
+from deepscan.calibration import Kind
+from deepscan.objectives import Objective, classification
+from deepscan.recipe import Loss, Recipe, SearchSpace
 from deepscan.registry import Registry
 
 Build = Callable[[Any], nn.Module]
@@ -16,10 +18,16 @@ Build = Callable[[Any], nn.Module]
 class ModelSpec:
     """Everything deepscan needs to know of a model.
 
-    The module takes the Prep's input columns as keyword arguments, with a batch axis first
-    (``pixels`` uint8 [B, H, W, 3] for a picture), normalises them itself and returns a dict with at
-    least ``"logit"``, float32 [B], > 0 for fake. Other entries are named tensors that an objective
-    may use.
+    The module takes the Prep's inputs as keyword arguments, with a batch axis first (``pixels`` uint8
+    [B, H, W, 3] for a picture), normalises them itself and returns a dict with at least ``"logit"``,
+    float32 [B], > 0 for fake. In evaluation it may add
+
+    - ``"moment_logit"`` and ``"attention"``, float32 [B, T], for the T moments that it tells apart:
+      the logit of each alone, and the shares they have in ``logit``, which is their weighted sum; shares
+      of moments that are padding are 0, the others add up to 1;
+    - ``"measured_NAME"``, float32 [B]: a figure for the Score, e.g. ``measured_offset_frames``.
+
+    In training it may also return whatever tensors its objective uses.
 
     Attributes:
         name: Name in the registry.
@@ -34,6 +42,9 @@ class ModelSpec:
             None = no part of the model can be pretrained.
         imagenet: Fills the trunk with public ImageNet weights; None = there are none. Raises
             AssetError when they cannot be fetched.
+        objective: What a training step minimises: ``(inputs, loss, counts) -> Objective``.
+        learns_from: The training files that it sees; an anomaly detector sees ``real`` ones only.
+        calibration: How its logits become probabilities unless the user says otherwise.
     """
 
     name: str
@@ -46,6 +57,9 @@ class ModelSpec:
     search: SearchSpace = dataclasses.field(default_factory=dict)
     trunk: Callable[[Any], nn.Module] | None = None
     imagenet: Callable[[Any], None] | None = None
+    objective: Callable[[tuple[str, ...], Loss, tuple[int, int]], Objective] = classification
+    learns_from: Literal["both", "real"] = "both"
+    calibration: Kind = "temperature"
 
 
 MODELS: Registry[ModelSpec] = Registry("model")

@@ -17,7 +17,7 @@ from ray import serve
 from deepscan import pipeline
 from deepscan.errors import AbstainError, MediaError
 from deepscan.media.source import Media
-from deepscan.modalities import Example, Prep, Prepared
+from deepscan.modalities import Example, Outputs, Prep, Prepared
 from deepscan.pipeline import Outcome
 from deepscan.serving.api import ModelFacts
 
@@ -69,8 +69,8 @@ class Replica:
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take batch size and wait; Serve calls this at the start and when they change."""
-        self._logits.set_max_batch_size(user_config["batch_size"])  # type: ignore[attr-defined]
-        self._logits.set_batch_wait_timeout_s(user_config["batch_wait_s"])  # type: ignore[attr-defined]
+        self._outputs.set_max_batch_size(user_config["batch_size"])  # type: ignore[attr-defined]
+        self._outputs.set_batch_wait_timeout_s(user_config["batch_wait_s"])  # type: ignore[attr-defined]
 
     async def models(self) -> tuple[ModelFacts, ...]:
         """Tell what is loaded; a replica that answers has loaded it."""
@@ -82,19 +82,23 @@ class Replica:
             return prepared
         if isinstance(prepared, AbstainError):
             return [detector.abstain(prepared) for detector in self._detectors]
-        logits_DP = await self._logits(prepared)
+        outputs = await self._outputs(prepared)
         return [
-            detector.judge(prepared, logit_P)
-            for detector, logit_P in zip(self._detectors, logits_DP, strict=True)
+            detector.judge(prepared, each) for detector, each in zip(self._detectors, outputs, strict=True)
         ]
 
     @serve.batch
-    async def _logits(self, requests: list[list[Example]]) -> list[list[NDArray[np.float32]]]:
-        """Return, for each request, the logits of its parts from each detector."""
-        return await asyncio.to_thread(self._logits_of, requests)
+    async def _outputs(self, requests: list[list[Example]]) -> list[list[Outputs]]:
+        """Return, for each request, what each detector's model says of its parts."""
+        return await asyncio.to_thread(self._outputs_of, requests)
 
-    def _logits_of(self, requests: list[list[Example]]) -> list[list[NDArray[np.float32]]]:
+    def _outputs_of(self, requests: list[list[Example]]) -> list[list[Outputs]]:
         together = [example for examples in requests for example in examples]
         ends = np.cumsum([len(examples) for examples in requests])[:-1]
-        by_detector = [np.split(detector.logits(together), ends) for detector in self._detectors]
-        return [list(logits) for logits in zip(*by_detector, strict=True)]
+        by_detector = [_split(detector.run(together), ends, len(requests)) for detector in self._detectors]
+        return [list(outputs) for outputs in zip(*by_detector, strict=True)]
+
+
+def _split(outputs: Outputs, ends: NDArray[np.int64], count: int) -> list[Outputs]:
+    pieces = {name: np.split(values, ends) for name, values in outputs.items()}
+    return [{name: values[i] for name, values in pieces.items()} for i in range(count)]

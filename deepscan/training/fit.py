@@ -37,7 +37,6 @@ from deepscan.formats import eager
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
-from deepscan.objectives import classification
 from deepscan.recipe import Recipe
 from deepscan.training import loop, state
 
@@ -248,7 +247,7 @@ def _task(job: Job, device: torch.device, rank: int, world: int) -> loop.Task:
     return loop.Task(
         module=module,
         trunk=spec.trunk(module) if spec.trunk and job.init else None,
-        objective=classification(job.inputs, job.recipe.loss, job.counts),
+        objective=spec.objective(job.inputs, job.recipe.loss, job.counts),
         inputs=job.inputs,
         aggregate=load_modalities().get(spec.modality).aggregate,
         recipe=job.recipe,

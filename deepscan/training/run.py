@@ -11,7 +11,7 @@ from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
 from deepscan.cluster import available, connected, plan_resources
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
-from deepscan.datasets.plan import Plan, Shape
+from deepscan.datasets.plan import Chunk, Plan, Shape
 from deepscan.datasets.stream import TrainingStream
 from deepscan.errors import ConfigError
 from deepscan.evaluation import Judging, Outcome, assess, calibrate, publish
@@ -25,6 +25,7 @@ from deepscan.watch import Watch
 
 SETTINGS = "settings.json"
 LEDGER = "ledger.parquet"
+REAL = 0
 SOFTWARE = ("deepscan", "torch", "torchvision", "ray", "numpy", "opencv-python-headless", "pillow")
 
 
@@ -40,7 +41,7 @@ class Order:
         workers: Training processes.
         init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle.
         plugin: File that registers the model; None = built in.
-        calibration: Kind of calibration.
+        calibration: Kind of calibration; None = the model's.
         resume: Go on with the run in ``out``.
         name: Name of the detector; empty = the model's.
         address: Address of a Ray cluster; None = ``RAY_ADDRESS``, or a private one.
@@ -53,7 +54,7 @@ class Order:
     workers: int = 1
     init: str = ""
     plugin: pathlib.Path | None = None
-    calibration: Kind = "temperature"
+    calibration: Kind | None = None
     resume: bool = False
     name: str = ""
     address: str | None = None
@@ -116,7 +117,7 @@ def train(order: Order, watch: Watch) -> Outcome:
             card=_card(order, settings, data),
             recipe=settings.recipe,
             counts=data.counts("train"),
-            inputs=settings.prep.inputs,
+            inputs=tuple(settings.prep.inputs),
             cut=streams.training.plan.cut,
             resources=resources,
             init=order.init,
@@ -130,7 +131,8 @@ def train(order: Order, watch: Watch) -> Outcome:
 def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
     judging = Judging(plugin=order.plugin)
     watch.stage("Calibrating on the validation split")
-    bundle = calibrate(bundle, data, order.calibration, judging)
+    kind = order.calibration or load_builtin().get(order.model).calibration
+    bundle = calibrate(bundle, data, kind, judging)
     watch.stage("Measuring on the test split")
     outcome = assess(bundle, data, "test", judging)
     figures = {
@@ -148,12 +150,17 @@ def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
     reader, recipe = data.reader, settings.recipe
     shape = Shape(world=order.workers, batch_size=recipe.batch_size, example_bytes=reader.example_bytes)
     training = TrainingStream(
-        plan=Plan(data.chunks("train"), shape, recipe.seed),
+        plan=Plan(_seen(data.chunks("train"), settings.spec), shape, recipe.seed),
         reader=reader,
         modality=load_modalities().get(settings.spec.modality),
         augment=recipe.augment,
     )
     return Streams(training=training, validation=data.chunks("val"), reader=reader)
+
+
+def _seen(chunks: list[Chunk], spec: ModelSpec) -> list[Chunk]:
+    """Leave out the Examples that the model does not learn from."""
+    return chunks if spec.learns_from == "both" else [kept for c in chunks if (kept := c.only(REAL)).rows]
 
 
 def _card(order: Order, settings: Settings, data: DataSet) -> Card:

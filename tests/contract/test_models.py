@@ -25,7 +25,6 @@ from deepscan.errors import UnknownNameError
 from deepscan.modalities import MODALITIES
 from deepscan.models import MODELS
 from deepscan.models.catalog import load_builtin
-from deepscan.objectives import classification
 from deepscan.recipe import Choice, Loss
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -43,7 +42,7 @@ def random_batch(spec, count=8, seed=0):
     rng = np.random.default_rng(seed)
     prep, batch = small_prep(spec), {}
     for name in prep.inputs:
-        column = prep.columns[name]
+        column = prep.inputs[name]
         strength = rng.uniform(0.3, 1.0, (count, *[1] * len(column.shape)))
         if column.dtype == "uint8":
             noise = strength * rng.integers(0, 256, (count, *column.shape))
@@ -83,7 +82,7 @@ def logits_of(module, batch):
 def overfit(spec, steps=25):
     """Train on eight examples; return the losses and the final logits, both in evaluation."""
     batch = random_batch(spec)
-    module, objective = fresh(spec), classification(small_prep(spec).inputs, Loss(), (4, 4))
+    module, objective = fresh(spec), spec.objective(tuple(small_prep(spec).inputs), Loss(), (4, 4))
     labelled = {**batch, "label": LABELS}
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
     before = objective(module, labelled)["loss"].item()
@@ -139,7 +138,7 @@ def test_untrained_model_is_undecided_but_not_blind(spec, module):
 def test_gradients_reach_every_parameter(spec, module):
     trained = copy.deepcopy(module).train()
     torch.manual_seed(0)
-    objective = classification(small_prep(spec).inputs, Loss(), (4, 4))
+    objective = spec.objective(tuple(small_prep(spec).inputs), Loss(), (4, 4))
     objective(trained, {**random_batch(spec), "label": LABELS})["loss"].backward()
     unreached = [
         name for name, p in trained.named_parameters()

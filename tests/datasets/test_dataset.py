@@ -111,7 +111,7 @@ def test_a_data_set_counts_files_and_not_their_parts(monkeypatch, tmp_path):
     table = pa.table({"split": ["train"]})
     chunk = Chunk(place="x", group=0, rows=(0, 1, 2, 3), files=(0, 0, 1, 2), labels=(1, 1, 0, 1))
     monkeypatch.setattr(dataset, "chunks", lambda ledger, name, index: [chunk] if name == "train" else [])
-    reader = Reader(Store(tmp_path, WHOLE), WHOLE, Limits(), WHOLE.inputs)
+    reader = Reader(Store(tmp_path, WHOLE), WHOLE, Limits(), WHOLE.needs)
     data = DataSet(ledger=table, index=table, reader=reader, digest="")
     assert data.counts("train") == (1, 2)
     assert data.counts("val") == (0, 0)

@@ -137,7 +137,7 @@ def test_calibration_and_threshold_come_from_validation_alone(finished, data):
         if r["split"] == "val" and r["status"] == "used"
     ]
     logit = np.asarray(
-        [detector.logits(detector.prep(Media.from_path(pathlib.Path(r["path"])))).max() for r in rows]
+        [detector.run(detector.prep(Media.from_path(pathlib.Path(r["path"]))))["logit"].max() for r in rows]
     )
     label = np.asarray([r["label"] for r in rows])
     expected = fit("temperature", logit, label)
