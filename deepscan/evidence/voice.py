@@ -12,13 +12,13 @@ from deepscan.verdict import Evidence
 WINDOW_S, LONGEST_S = 4.0, 60.0
 LEAST_S = 0.5
 LIMITS = (
-    "Rooms, microphones, codecs, illness and acting change all of these; a voice within the usual ranges may be "
-    "synthetic, and one outside of them genuine. Compare with recordings of the same speaker."
+    "Rooms, microphones, codecs, illness and acting change all of these; a voice within the usual ranges may "
+    "be synthetic, and one outside of them genuine. Compare with recordings of the same speaker."
 )
 
 
 def testify(media: Media) -> Evidence:
-    """Measure the voice in windows of 4 s, at most the first minute; ``_spread`` is the deviation over windows.
+    """Measure the voice in windows of 4 s, at most the first minute; ``_spread`` is their deviation.
 
     Raises:
         NoSoundError: There is no sound.
@@ -27,9 +27,7 @@ def testify(media: Media) -> Evidence:
     """
     sound_N = media.sound_N[: round(LONGEST_S * RATE_HZ)]
     if len(sound_N) < LEAST_S * RATE_HZ:
-        msg = (
-            f"{media.facts.name!r} holds less than {LEAST_S:g} s of sound; a voice cannot be measured in it."
-        )
+        msg = f"{media.facts.name!r} holds less than {LEAST_S:g} s of sound, too little to measure a voice."
         raise TooShortError(msg)
     measured = [measure(window_N) for window_N in _windows(sound_N)]
     means = {name: float(np.mean([each[name] for each in measured])) for name in NAMES}
@@ -46,10 +44,10 @@ def _in_words(means: dict[str, float]) -> str:
     if means["voiced_share"] == 0:
         return "No voice with a pitch was heard."
     return (
-        f"A voice of about {means['pitch_median_hz']:.0f} Hz that moves over {means['pitch_range_semitones']:.1f} "
-        f"semitones; its periods differ by {means['jitter_percent']:.1f} % in length and "
-        f"{means['shimmer_percent']:.1f} % in amplitude; {means['pauses_per_minute']:.0f} pauses and "
-        f"{means['breaths_per_minute']:.0f} breaths a minute."
+        f"A voice of about {means['pitch_median_hz']:.0f} Hz that moves over "
+        f"{means['pitch_range_semitones']:.1f} semitones; its periods differ by "
+        f"{means['jitter_percent']:.1f} % in length and {means['shimmer_percent']:.1f} % in amplitude; "
+        f"{means['pauses_per_minute']:.0f} pauses and {means['breaths_per_minute']:.0f} breaths a minute."
     )
 
 
