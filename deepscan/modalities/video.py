@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan.errors import NoFaceError, TooShortError
+from deepscan.errors import ConfigError, NoFaceError, TooShortError
 from deepscan.media.faces import LOOKS_PX
 from deepscan.media.source import Media, Sampling
 from deepscan.media.tracks import Glimpse, Track, follow, look, steadied
@@ -21,6 +21,7 @@ from deepscan.verdict import Box, Region
 PREP_VERSION = 1
 """Part of every digest; goes up with any change of code that changes an Example."""
 
+_KINDS = ("even", "every", "window")
 _SHORTEN_CHANCE = 0.3
 _SKIP_CHANCE = 0.3
 _LEAST_KEPT = 0.5
@@ -68,7 +69,7 @@ class VideoPrep:
         """Check ranges.
 
         Raises:
-            ConfigError: A value is out of range.
+            ConfigError: A value is out of range, or the sampling takes a number of frames of its own.
         """
         limits = {
             "segments": (1, 64),
@@ -80,6 +81,9 @@ class VideoPrep:
             "max_tracks": (1, 1000),
         }
         settings.check_ranges(self, limits)
+        if self.sampling.kind not in _KINDS:
+            msg = f"VideoPrep samples {', '.join(_KINDS)}, not {self.sampling.kind!r}; set sampling.kind."
+            raise ConfigError(msg)
 
     @property
     def columns(self) -> Mapping[str, Column]:
