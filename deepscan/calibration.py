@@ -21,7 +21,7 @@ from scipy.special import expit
 from deepscan.errors import ConfigError, DataError
 from deepscan.verdict import Label, Uncertainty
 
-Kind = Literal["none", "temperature", "isotonic"]
+Kind = Literal["none", "temperature", "isotonic", "logistic"]
 Floats = NDArray[np.float64]
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0

@@ -1,6 +1,7 @@
 """What a training step minimises: ``(model, batch) -> losses``."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,9 @@ from torch.nn import functional
 
 from deepscan.errors import TrainingError
 from deepscan.recipe import Loss
+
+DIVERGENCE = 1e-5
+"""Weight of the divergence of a variational bottleneck beside the mean squared error of one value."""
 
 Objective = Callable[[nn.Module, Mapping[str, Tensor]], dict[str, Tensor]]
 """``(model, batch) -> results``. The batch holds the model's input columns and ``label``, float32 [B],
@@ -38,6 +42,33 @@ def classification(inputs: tuple[str, ...], loss: Loss, counts: tuple[int, int])
         weight_B = torch.where(label_B > 0.5, weight_fake, weight_real)
         loss_BM = fake_loss(logit_BM, label_B[:, None], loss)
         return {"loss": (weight_B * loss_BM.mean(1)).mean(), "logit": logit_B.detach()}
+
+    return objective
+
+
+def reconstruction(inputs: tuple[str, ...], loss: Loss, counts: tuple[int, int]) -> Objective:
+    """Return the objective of reproducing real media, and of failing on fakes where there are any.
+
+    The model returns ``error`` [B], ``divergence`` [B] in nats and, beside them, ``logit`` [B]. The loss is
+    the mean error of the real examples and a small share of their divergence; examples of fakes add the
+    classification loss of all, so that their error has to lie above that of the real ones. The model notes
+    the errors of real examples, from which its logit is reckoned. Results as for ``classification``.
+    """
+    weight_real, weight_fake = _class_weights(loss, counts)
+
+    def objective(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        output: dict[str, Tensor] = model(**{name: batch[name] for name in inputs})
+        label_B = batch["label"]
+        real_B, fakes = label_B < 0.5, bool((label_B > 0.5).any())
+        share = real_B.float() / real_B.sum().clamp_min(1)
+        total = (share * (output["error"] + DIVERGENCE * output["divergence"])).sum()
+        if fakes:
+            weight_B = torch.where(real_B, weight_real, weight_fake)
+            total = total + (weight_B * fake_loss(output["logit"], label_B, loss)).mean()
+        if real_B.any():
+            network: Any = getattr(model, "module", model)  # DistributedDataParallel wraps it
+            network.note(output["error"].detach()[real_B])
+        return {"loss": total, "logit": output["logit"].detach()}
 
     return objective
 

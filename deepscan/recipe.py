@@ -105,6 +105,7 @@ class Recipe:
         accumulate: Steps whose gradients are summed before the optimiser steps.
         clip_norm: Largest gradient norm; 0 = no clipping.
         amp: Mixed precision; ``auto`` = bf16 where the device is fast at it, else fp16 on GPU.
+        learns_from: Which training files are seen; a detector of anomalies may see ``real`` ones only.
         freeze_epochs: First epochs in which the trunk of such a model stays fixed.
         ema_decay: Decay of the moving average of the weights that is validated and kept; 0 = off.
         optimizer: See Optimizer.
@@ -120,6 +121,7 @@ class Recipe:
     accumulate: int = 1
     clip_norm: float = 1.0
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    learns_from: Literal["both", "real"] = "both"
     freeze_epochs: int = 0
     ema_decay: float = 0.0
     optimizer: Optimizer = Optimizer()

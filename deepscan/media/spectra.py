@@ -21,7 +21,7 @@ class FrontEnd:
         normalize: Bring every row to mean 0 and deviation 1 over the window.
     """
 
-    kind: Literal["wave", "mfcc", "lfcc", "logmel", "spectrogram", "cqt"] = "lfcc"
+    kind: Literal["wave", "mfcc", "lfcc", "logmel", "spectrogram", "cqt", "voice"] = "lfcc"
     filters: int = 40
     coefficients: int = 20
     deltas: bool = True

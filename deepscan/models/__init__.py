@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -43,7 +43,6 @@ class ModelSpec:
         imagenet: Fills the trunk with public ImageNet weights; None = there are none. Raises
             AssetError when they cannot be fetched.
         objective: What a training step minimises: ``(inputs, loss, counts) -> Objective``.
-        learns_from: The training files that it sees; an anomaly detector sees ``real`` ones only.
         calibration: How its logits become probabilities unless the user says otherwise.
     """
 
@@ -58,7 +57,6 @@ class ModelSpec:
     trunk: Callable[[Any], nn.Module] | None = None
     imagenet: Callable[[Any], None] | None = None
     objective: Callable[[tuple[str, ...], Loss, tuple[int, int]], Objective] = classification
-    learns_from: Literal["both", "real"] = "both"
     calibration: Kind = "temperature"
 
 

@@ -150,7 +150,7 @@ def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
     reader, recipe = data.reader, settings.recipe
     shape = Shape(world=order.workers, batch_size=recipe.batch_size, example_bytes=reader.example_bytes)
     training = TrainingStream(
-        plan=Plan(_seen(data.chunks("train"), settings.spec), shape, recipe.seed),
+        plan=Plan(_seen(data.chunks("train"), recipe), shape, recipe.seed),
         reader=reader,
         modality=load_modalities().get(settings.spec.modality),
         augment=recipe.augment,
@@ -158,9 +158,9 @@ def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
     return Streams(training=training, validation=data.chunks("val"), reader=reader)
 
 
-def _seen(chunks: list[Chunk], spec: ModelSpec) -> list[Chunk]:
-    """Leave out the Examples that the model does not learn from."""
-    return chunks if spec.learns_from == "both" else [kept for c in chunks if (kept := c.only(REAL)).rows]
+def _seen(chunks: list[Chunk], recipe: Recipe) -> list[Chunk]:
+    """Leave out the Examples that the recipe does not learn from."""
+    return chunks if recipe.learns_from == "both" else [kept for c in chunks if (kept := c.only(REAL)).rows]
 
 
 def _card(order: Order, settings: Settings, data: DataSet) -> Card:

@@ -1,0 +1,11 @@
+"""The analyzers that come with the package."""
+
+from deepscan.evidence import ANALYZERS, Analyzer
+from deepscan.registry import Registry
+
+
+def load_builtin() -> Registry[Analyzer]:
+    """Import the analyzers of this package and return the registry."""
+    from deepscan.evidence import voice  # noqa: F401  (imported for its registration)
+
+    return ANALYZERS
