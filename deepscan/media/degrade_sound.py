@@ -17,8 +17,7 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from deepscan.errors import ConfigError
-from deepscan.media.container import SOUND_RATE_HZ
-from deepscan.media.levels import Sound
+from deepscan.media.sound import SOUND_RATE_HZ, Sound
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan.media.container import SOUND_RATE_HZ
+from deepscan.media.sound import SOUND_RATE_HZ, Sound
 
 BLOCK = SOUND_RATE_HZ // 100
 """Samples of a block of 10 ms, the unit in which loudness is measured and silence is cut off."""
@@ -22,8 +22,6 @@ GATE_DB = -10.0
 
 EDGE_DB = -35.0
 """Blocks at either end that are quieter than this, relative to the loud ones, are silence."""
-
-Sound = NDArray[np.float32]
 
 
 def active(wave_N: Sound) -> slice:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from deepscan.errors import ConfigError
 from deepscan.media import voice
-from deepscan.media.container import SOUND_RATE_HZ
+from deepscan.media.sound import SOUND_RATE_HZ
 
 NYQUIST_HZ = SOUND_RATE_HZ / 2
 FLOOR = 1e-6

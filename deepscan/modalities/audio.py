@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from deepscan import config
 from deepscan.errors import ConfigError, NoSoundError, TooShortError
 from deepscan.media import degrade_sound, levels, spectra
-from deepscan.media.container import SOUND_RATE_HZ
 from deepscan.media.degrade_sound import CODINGS, Notch, Order
-from deepscan.media.levels import Sound
+from deepscan.media.sound import SOUND_RATE_HZ, Sound
 from deepscan.media.source import Media
 from deepscan.media.spectra import FrontEnd
 from deepscan.modalities import MODALITIES, Column, Example, Modality
