@@ -10,7 +10,7 @@ RATE_HZ = 16_000
 
 
 def speech(duration_s: float = 3.0, seed: int = 0, level: float = 0.1) -> np.ndarray:
-    """Return a voice that hums four syllables a second over faint noise, float32 [N], peak about ``level``."""
+    """Return a voice that hums four syllables a second over faint noise, float32 [N], of this peak."""
     rng = np.random.default_rng(seed)
     time_s = np.arange(round(duration_s * RATE_HZ)) / RATE_HZ
     pitch_hz = 140 * 2 ** (0.2 * np.sin(2 * np.pi * 0.7 * time_s))
