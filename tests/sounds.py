@@ -32,11 +32,11 @@ def sine(frequency_hz: float, duration_s: float = 1.0, level: float = 0.5) -> np
 
 
 def wav(sound_NC: np.ndarray, rate_hz: int = RATE_HZ) -> bytes:
-    """Return sound in [-1, 1], [N] or [N, C], as the bytes of a WAV file of 16 bits."""
+    """Return sound in [-1, 1], [N] or [N, C], as the bytes of a WAV file of 32 bits."""
     stream = io.BytesIO()
     with wave.open(stream, "wb") as file:
         file.setnchannels(1 if sound_NC.ndim == 1 else sound_NC.shape[1])
-        file.setsampwidth(2)
+        file.setsampwidth(4)
         file.setframerate(rate_hz)
-        file.writeframes(np.rint(sound_NC * 32767).astype("<i2").tobytes())
+        file.writeframes(np.rint(sound_NC.astype(np.float64) * (2**31 - 1)).astype("<i4").tobytes())
     return stream.getvalue()
