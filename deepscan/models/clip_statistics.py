@@ -13,7 +13,7 @@ from deepscan.modalities.video import VideoPrep
 from deepscan.models import ModelSpec, register
 from deepscan.models.statistics import GAIN, LARGEST, Members, StatisticsConfig
 from deepscan.nn.recurrent import repeat_real
-from deepscan.nn.runs import RUNS, count_runs, differences, to_ycc
+from deepscan.nn.runs import RUN, RUNS, count_runs, differences, to_ycc
 from deepscan.recipe import Augment, Choice, Optimizer, Range, Recipe, Schedule
 
 INNER = (0.33, 0.67)
@@ -34,13 +34,17 @@ class Contrast(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels_NHWC: Tensor) -> Tensor:
-        """Return the measurements; sides of the pictures are at least 128 px."""
+        """Return the measurements; sides of the pictures are at least 64 px."""
         with torch.autocast(pixels_NHWC.device.type, enabled=False):
             ycc_NCHW = to_ycc(pixels_NHWC.permute(0, 3, 1, 2).float())
             inside, contrast = [], []
             for levels_NCHW in differences(ycc_NCHW, SCALES):
                 side = levels_NCHW.shape[-1]
-                begin, end, strip = round(INNER[0] * side), round(INNER[1] * side), round(BESIDE * side)
+                begin, end, strip = (
+                    round(INNER[0] * side),
+                    round(INNER[1] * side),
+                    max(RUN, round(BESIDE * side)),
+                )
                 face = count_runs(levels_NCHW[..., begin:end, begin:end])
                 beside = (count_runs(levels_NCHW[..., :strip]) + count_runs(levels_NCHW[..., -strip:])) / 2
                 inside.append(face.sqrt().flatten(1))
