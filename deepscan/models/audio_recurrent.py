@@ -123,12 +123,16 @@ class RecurrentNet(nn.Module):
         )
         self.slices = Slices(config.moments)
         read = config.hidden * (2 if config.bidirectional else 1)
+        # What tells windows apart is small beside what the states of a GRU have in common.
+        self.norm = nn.BatchNorm1d(2 * read)
         self.moments = Moments(2 * read, config.widths, config.dropout)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return logit, moment_logit and attention for float [B, rows, T]."""
         read_BTF, _ = self.gru(self.front(self.mask(self.rows(features))))
-        output: dict[str, Tensor] = self.moments(self.slices(read_BTF.transpose(1, 2)))
+        pooled_BMF = self.slices(read_BTF.transpose(1, 2))
+        normal_BFM = self.norm(pooled_BMF.transpose(1, 2))
+        output: dict[str, Tensor] = self.moments(normal_BFM.transpose(1, 2))
         return output
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from deepscan.errors import ConfigError
+from deepscan.media.container import SOUND_RATE_HZ
 from deepscan.media.spectra import FrontEnd
-from deepscan.modalities.audio import RATE_HZ, AudioPrep
+from deepscan.modalities.audio import AudioPrep
 from deepscan.models import ModelSpec, register
 from deepscan.nn.heads import HeadConfig
 from deepscan.nn.moments import Moments
@@ -96,7 +97,7 @@ class SincNet(nn.Module):
     def __init__(self, config: SincConfig) -> None:
         """Create the network with fresh weights."""
         super().__init__()
-        self.bands = SincFilters(config.bands, config.taps, STRIDE, RATE_HZ)
+        self.bands = SincFilters(config.bands, config.taps, STRIDE, SOUND_RATE_HZ)
         self.norm = nn.BatchNorm1d(config.bands)
         self.pool = nn.MaxPool1d(POOL)
         self.mask = SpecAugment(config.masks)

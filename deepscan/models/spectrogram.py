@@ -24,7 +24,7 @@ class SpectrogramConfig(HeadConfig):
 
     Attributes:
         masks: What SpecAugment hides in training.
-        channels: Channels at full, half, quarter and so on of the resolution.
+        channels: Channels at half, quarter, eighth and so on of the resolution.
         moments: Slices of a window that are judged by themselves.
     """
 
@@ -59,8 +59,8 @@ class SpectrogramNet(nn.Module):
         """Create the network with fresh weights."""
         super().__init__()
         self.mask = SpecAugment(config.masks)
-        blocks = [_block(before, after) for before, after in pairwise((2, *config.channels))]
-        self.layers = nn.Sequential(*blocks)
+        first = _convolution(2, config.channels[0], kernel_size=5, stride=2)
+        self.layers = nn.Sequential(first, *(_block(*pair) for pair in pairwise(config.channels)))
         he_normal(self.layers)
         self.slices = Slices(config.moments)
         self.moments = Moments(4 * config.channels[-1], config.widths, config.dropout)
@@ -69,15 +69,21 @@ class SpectrogramNet(nn.Module):
         """Return logit, moment_logit and attention for float [B, rows, T]."""
         x_BRT = self.mask(features)
         height_R1 = torch.linspace(-1, 1, x_BRT.shape[1], dtype=x_BRT.dtype, device=x_BRT.device)[:, None]
-        x_BCRT = self.layers(torch.stack([x_BRT, height_R1.expand_as(x_BRT)], dim=1))
+        # Channels last in memory, which doubles the speed of these convolutions on CPUs.
+        x_BRTC = torch.stack([x_BRT, height_R1.expand_as(x_BRT)], dim=-1)
+        x_BCRT = self.layers(x_BRTC.permute(0, 3, 1, 2))
         pooled_BFT = torch.cat([x_BCRT.mean(2), x_BCRT.amax(2)], 1)
         output: dict[str, Tensor] = self.moments(self.slices(pooled_BFT))
         return output
 
 
 def _block(before: int, after: int) -> nn.Sequential:
-    conv = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+    return nn.Sequential(_convolution(before, after, kernel_size=3, stride=1), nn.MaxPool2d(2))
+
+
+def _convolution(before: int, after: int, kernel_size: int, stride: int) -> nn.Sequential:
+    conv = nn.Conv2d(before, after, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 
 
 register(
@@ -87,7 +93,7 @@ register(
         summary="Log spectrogram and a CNN that knows the frequency of what it sees",
         config=SpectrogramConfig,
         build=SpectrogramNet,
-        prep=AudioPrep(front_end=FrontEnd(kind="spectrogram")),
+        prep=AudioPrep(front_end=FrontEnd(kind="spectrogram", deltas=False)),
         recipe=Recipe(
             epochs=30,
             batch_size=16,

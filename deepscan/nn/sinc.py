@@ -4,8 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+FIRST_KHZ = 0.05
+"""Lower edge of the lowest fresh band; voices have nothing below it."""
+
 MIN_LOW_KHZ = 0.03
-MIN_WIDTH_KHZ = 0.05
+MIN_WIDTH_KHZ = 0.01
 
 
 class SincFilters(nn.Module):
@@ -13,7 +16,7 @@ class SincFilters(nn.Module):
 
     A filter is the difference of two ideal low passes, cut to ``taps`` samples by a Hamming window
     (eq. 4 to 6); it has two parameters, so what it passes can be read off. Fresh bands lie side by side,
-    equally wide in mel (HTK), and cover everything up to half of the rate.
+    equally wide in mel (HTK), and cover everything from 50 Hz to half of the rate.
 
     Edges are kept in kHz: a step of 0.001, usual for learning rates, then moves an edge by 1 Hz.
 
@@ -33,8 +36,8 @@ class SincFilters(nn.Module):
         self.stride = stride
         self.top_khz = rate_hz / 2000
         edges_khz = _mel_edges(bands, self.top_khz)
-        self.low_khz = nn.Parameter((edges_khz[:-1] - MIN_LOW_KHZ).clamp(min=0))
-        self.width_khz = nn.Parameter((edges_khz.diff() - MIN_WIDTH_KHZ).clamp(min=0))
+        self.low_khz = nn.Parameter(edges_khz[:-1] - MIN_LOW_KHZ)
+        self.width_khz = nn.Parameter((edges_khz.diff() - MIN_WIDTH_KHZ).clamp(min=1e-3))
         place = torch.arange(taps) - (taps - 1) / 2
         self.register_buffer("time_ms", place / (rate_hz / 1000))
         self.register_buffer("window", torch.hamming_window(taps, periodic=False))
@@ -62,6 +65,6 @@ def _low_pass(edge_khz: Tensor, time_ms: Tensor) -> Tensor:
 
 
 def _mel_edges(bands: int, top_khz: float) -> Tensor:
-    top_mel = 2595 * torch.tensor(1 + top_khz / 0.7).log10()
-    mel = torch.linspace(0, 1, bands + 1) * top_mel
+    first_mel, last_mel = 2595 * (1 + torch.tensor([FIRST_KHZ, top_khz]) / 0.7).log10()
+    mel = first_mel + torch.linspace(0, 1, bands + 1) * (last_mel - first_mel)
     return 0.7 * (10 ** (mel / 2595) - 1)
