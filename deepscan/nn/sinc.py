@@ -16,7 +16,8 @@ class SincFilters(nn.Module):
 
     A filter is the difference of two ideal low passes, cut to ``taps`` samples by a Hamming window
     (eq. 4 to 6); it has two parameters, so what it passes can be read off. Fresh bands lie side by side,
-    equally wide in mel (HTK), and cover everything from 50 Hz to half of the rate.
+    equally wide in mel (HTK), and cover everything from 50 Hz to 10 Hz below half of the rate;
+    at the very limits an edge would get no gradient.
 
     Edges are kept in kHz: a step of 0.001, usual for learning rates, then moves an edge by 1 Hz.
 
@@ -35,7 +36,7 @@ class SincFilters(nn.Module):
         super().__init__()
         self.stride = stride
         self.top_khz = rate_hz / 2000
-        edges_khz = _mel_edges(bands, self.top_khz)
+        edges_khz = _mel_edges(bands, self.top_khz - MIN_WIDTH_KHZ)
         self.low_khz = nn.Parameter(edges_khz[:-1] - MIN_LOW_KHZ)
         self.width_khz = nn.Parameter((edges_khz.diff() - MIN_WIDTH_KHZ).clamp(min=1e-3))
         place = torch.arange(taps) - (taps - 1) / 2
@@ -64,7 +65,7 @@ def _low_pass(edge_khz: Tensor, time_ms: Tensor) -> Tensor:
     return 2 * edge_khz * torch.sinc(2 * edge_khz * time_ms)
 
 
-def _mel_edges(bands: int, top_khz: float) -> Tensor:
-    first_mel, last_mel = 2595 * (1 + torch.tensor([FIRST_KHZ, top_khz]) / 0.7).log10()
+def _mel_edges(bands: int, last_khz: float) -> Tensor:
+    first_mel, last_mel = 2595 * (1 + torch.tensor([FIRST_KHZ, last_khz]) / 0.7).log10()
     mel = first_mel + torch.linspace(0, 1, bands + 1) * (last_mel - first_mel)
     return 0.7 * (10 ** (mel / 2595) - 1)
