@@ -68,4 +68,5 @@ def _low_pass(edge_khz: Tensor, time_ms: Tensor) -> Tensor:
 def _mel_edges(bands: int, last_khz: float) -> Tensor:
     first_mel, last_mel = 2595 * (1 + torch.tensor([FIRST_KHZ, last_khz]) / 0.7).log10()
     mel = first_mel + torch.linspace(0, 1, bands + 1) * (last_mel - first_mel)
-    return 0.7 * (10 ** (mel / 2595) - 1)
+    edges_khz: Tensor = 0.7 * (10 ** (mel / 2595) - 1)
+    return edges_khz
