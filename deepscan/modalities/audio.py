@@ -269,7 +269,7 @@ _ADVANCED: tuple[tuple[float, Draw], ...] = (
     (0.2, _draw_impulses),
     (0.3, _draw_noise),
     (0.2, _draw_narrowing),
-    (0.4, _draw_codec),
+    (0.25, _draw_codec),
 )
 _LEVELS = {"none": (), "flip": _FLIP, "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
 
