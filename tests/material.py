@@ -1,4 +1,4 @@
-"""Material for tests: a drawn face that both finders recognise, clips, sounds, and the folder of real media."""
+"""Material for tests: a drawn face that both finders recognise, clips, sounds, the folder of real media."""
 
 import dataclasses
 import fractions
@@ -6,6 +6,7 @@ import io
 import math
 import os
 import pathlib
+from typing import IO
 
 import av
 import numpy as np
@@ -118,6 +119,11 @@ class Clip:
     def encoded(self) -> bytes:
         """Return the file."""
         stream = io.BytesIO()
+        self.write(stream)
+        return stream.getvalue()
+
+    def write(self, stream: IO[bytes]) -> None:
+        """Write the file; where the stream cannot go back, its header stays without a duration."""
         with av.open(stream, "w", self.container) as output:
             track = output.add_stream(self.codec, 20, options=self.options)
             track.width, track.height = self.size_px
@@ -133,7 +139,6 @@ class Clip:
             output.mux(track.encode(None))
             if sound:
                 _write_sound(output, sound, self.sound_N[None], self.late_s)
-        return stream.getvalue()
 
     @property
     def _uneven(self) -> bool:
@@ -157,7 +162,9 @@ def sound_file(
 
 def tone(rate_hz: int, duration_s: float = 1.0, pitch_hz: float = 440.0, level: float = 0.5) -> np.ndarray:
     """Return a sine, float32 [N]."""
-    return (level * np.sin(2 * np.pi * pitch_hz * np.arange(round(rate_hz * duration_s)) / rate_hz)).astype("f4")
+    return (level * np.sin(2 * np.pi * pitch_hz * np.arange(round(rate_hz * duration_s)) / rate_hz)).astype(
+        "f4"
+    )
 
 
 def _add_sound(output: OutputContainer, codec: str, rate_hz: int, layout: str) -> AudioStream:

@@ -130,7 +130,8 @@ def spans(container: InputContainer) -> dict[int, Span]:
     """
     tracks = [track for track in (picture_track(container), sound_track(container)) if track]
     found: dict[int, Span] = {}
-    for packet in packets(container, *tracks):
+    # Asked for no track at all, PyAV would hand out the packets of every one.
+    for packet in packets(container, *tracks) if tracks else ():
         ticks, tick_s = stamp(packet), float(packet.time_base)
         if ticks is None or packet.is_discard:
             continue

@@ -134,8 +134,9 @@ def sample(data: bytes, name: str, sampling: Sampling) -> Iterator[Frame]:
 
 
 def _sample_pages(data: bytes, name: str, sampling: Sampling, moving: Sequence[float]) -> Iterator[Frame]:
-    times_s: Times = np.cumsum([0.0, *moving], dtype=np.float64)[:-1]
-    wanted_s = sampling.pick(times_s, math.fsum(moving))
+    *begins_s, end_s = itertools.accumulate(moving, initial=0.0)
+    times_s = np.array(begins_s)
+    wanted_s = sampling.pick(times_s, end_s)
     pages = np.searchsorted(times_s, wanted_s).tolist()
     given = 0
     try:

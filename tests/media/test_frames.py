@@ -115,6 +115,17 @@ def test_window_decodes_only_from_the_key_frame_before(film, monkeypatch):
     assert given[0].is_keyframe
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "mpeg2video"])
+@pytest.mark.parametrize("step", [1, 3, 7])
+def test_leaving_frames_out_alters_none_of_those_that_are_kept(codec, step):
+    media = of(Clip(container="matroska", codec=codec, options={"g": "12", "bf": "2"}))
+    with av.open(io.BytesIO(media.data)) as container:
+        every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    found = list(media.frames(Sampling(kind="every", step=step, count=40)))
+    assert len(every) == 40
+    assert all(np.array_equal(a.picture_HWC, b) for a, b in zip(found, every[::step], strict=True))
+
+
 def test_frames_are_decoded_as_they_are_asked_for(film, monkeypatch):
     made = []
     convert = frames._upright_rgb
@@ -222,7 +233,8 @@ def test_sound_has_no_frames():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"count": 0}, {"step": 0}, {"span_s": 0.0}, {"rate_hz": 0.0}, {"center_s": -1.0}, {"start_s": -0.1}]
+    "wrong",
+    [{"count": 0}, {"step": 0}, {"span_s": 0.0}, {"rate_hz": 0.0}, {"center_s": -1.0}, {"start_s": -0.1}],
 )
 def test_sampling_out_of_range_is_refused(wrong):
     with pytest.raises(ConfigError, match="A sampling needs count and step of at least 1"):

@@ -107,7 +107,9 @@ def test_pictures_that_begin_first_put_silence_before_the_sound():
     assert np.argmax(np.abs(sound_N) > 0.01) == pytest.approx(8000, abs=40)
 
 
-@pytest.mark.parametrize(("container", "codec"), [("wav", "pcm_s16le"), ("mp3", "libmp3lame"), ("flac", "flac")])
+@pytest.mark.parametrize(
+    ("container", "codec"), [("wav", "pcm_s16le"), ("mp3", "libmp3lame"), ("flac", "flac")]
+)
 def test_truncated_sound_keeps_what_is_there(container, codec):
     data = sound_file(tone(16_000, 4.0)[None], container, codec, 16_000)
     media = Media.from_bytes(data[: len(data) // 2], "a")

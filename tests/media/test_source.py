@@ -109,7 +109,10 @@ def test_joined_media_has_the_pictures_of_one_and_the_sound_of_the_other(film, v
 def test_joined_media_is_told_apart_by_both_files_in_their_order(film, voice):
     digests = film.facts.sha256 + voice.facts.sha256
     assert Media.joined(film, voice).facts.sha256 == hashlib.sha256(digests.encode()).hexdigest()
-    assert Media.joined(film, film).facts.sha256 not in (film.facts.sha256, Media.joined(film, voice).facts.sha256)
+    assert Media.joined(film, film).facts.sha256 not in (
+        film.facts.sha256,
+        Media.joined(film, voice).facts.sha256,
+    )
 
 
 def test_joined_media_keeps_the_notes_of_both(film):
