@@ -26,7 +26,15 @@ SCHEMA = {
     "Evidence": ["analyzer", "summary", "measurements", "limits"],
     "Uncertainty": ["low", "high", "files"],
     "MediaFacts": [
-        "name", "kind", "container", "bytes", "sha256", "width_px", "height_px", "duration_s", "has_sound",
+        "name",
+        "kind",
+        "container",
+        "bytes",
+        "sha256",
+        "width_px",
+        "height_px",
+        "duration_s",
+        "has_sound",
         "notes",
     ],
     "Verdict": [

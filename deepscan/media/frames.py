@@ -135,7 +135,7 @@ def sample(data: bytes, name: str, sampling: Sampling) -> Iterator[Frame]:
 
 def _sample_pages(data: bytes, name: str, sampling: Sampling, moving: Sequence[float]) -> Iterator[Frame]:
     *begins_s, end_s = itertools.accumulate(moving, initial=0.0)
-    times_s = np.array(begins_s)
+    times_s = np.array(begins_s, np.float64)
     wanted_s = sampling.pick(times_s, end_s)
     pages = np.searchsorted(times_s, wanted_s).tolist()
     given = 0
@@ -167,7 +167,7 @@ def _wanted(stored: Packets, sampling: Sampling, zero_s: float, tick_s: float) -
     ticks = _stamps(stored)
     if not len(ticks):
         return []
-    times_s = ticks * tick_s - zero_s
+    times_s = ticks.astype(np.float64) * tick_s - zero_s
     last_s = max((each.duration or 0) * tick_s for each in stored[-3:])
     end_s = times_s[-1] + max(last_s, (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1))
     picked_s = sampling.pick(times_s, float(end_s))

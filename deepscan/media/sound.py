@@ -43,9 +43,11 @@ def decode_sound(data: bytes, name: str, duration_s: float) -> Sound:
         if first is None:
             msg = f"Nothing of the sound of {name!r} decodes: it is damaged. Get a complete copy."
             raise CorruptMediaError(msg)
-        late = round(max((first.time or zero_s) - zero_s, 0) * SOUND_RATE_HZ)
-        pieces = itertools.chain([np.zeros(late, np.float32)], _mono(itertools.chain([first], frames)))
-        kept = list(_bounded(pieces, round((duration_s + _SLACK_S) * SOUND_RATE_HZ)))
+        most_s = duration_s + _SLACK_S
+        late_s = min(max((first.time or zero_s) - zero_s, 0), most_s)
+        silence_N = np.zeros(round(late_s * SOUND_RATE_HZ), np.float32)
+        pieces = itertools.chain([silence_N], _mono(itertools.chain([first], frames)))
+        kept = list(_bounded(pieces, round(most_s * SOUND_RATE_HZ)))
     sound_N = np.nan_to_num(np.concatenate(kept), posinf=1, neginf=-1)
     return np.clip(sound_N, -1, 1, out=sound_N)
 
