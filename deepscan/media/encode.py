@@ -15,6 +15,9 @@ from deepscan.errors import ConfigError
 from deepscan.media.container import SOUND_RATE_HZ
 from deepscan.media.pixels import Picture
 
+IMAGE, VIDEO, AUDIO = "image", "video", "audio"
+"""What a user calls the kinds of media that can be made."""
+
 SOUND_BIT_HZ = 96_000
 """Bits a second of the sound track of a clip."""
 

@@ -162,7 +162,7 @@ def _mel_bank(bands: int) -> tuple[Wave, Wave]:
     return bank.astype(np.float32), np.linalg.pinv(bank).astype(np.float32)
 
 
-def _levinson(correlation_TP: Wave) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _levinson(correlation_TP: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Solve for the predictors of all frames at once (Durbin, 1960): filters [T, order + 1], gains [T]."""
     r = correlation_TP.astype(np.float64)
     r[:, 0] = 1.0001 * r[:, 0] + 1e-9  # a little white noise keeps every filter stable
