@@ -10,6 +10,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,7 +228,7 @@ def _list_rows(count: int) -> list[tuple[str, str, str, str, str, str]]:
     return rows
 
 
-def claim(folder: pathlib.Path, settings: Mapping[str, int | str]) -> None:
+def claim(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
     """Write the settings into a new folder, or check that they are those of an earlier run.
 
     Raises:

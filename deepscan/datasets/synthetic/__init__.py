@@ -4,9 +4,10 @@ import pathlib
 from collections.abc import Callable
 
 from deepscan.datasets.synthesize import synthesize
+from deepscan.datasets.synthetic.clips import make_clips, make_talks
 from deepscan.datasets.synthetic.sets import Order, Progress
 from deepscan.datasets.synthetic.sounds import copy_recordings, make_sounds
-from deepscan.media.encode import AUDIO, IMAGE
+from deepscan.media.encode import AUDIO, IMAGE, VIDEO
 
 __all__ = ["KINDS", "Order", "Progress"]
 
@@ -28,7 +29,9 @@ def make_pictures(order: Order, progress: Progress | None = None) -> pathlib.Pat
 
 KINDS: dict[str, Callable[[Order, Progress | None], pathlib.Path]] = {
     IMAGE: make_pictures,
+    VIDEO: make_clips,
     AUDIO: make_sounds,
+    "av": make_talks,
     "copy": copy_recordings,
 }
 """What can be made, by the name that a user gives; each returns the manifest."""

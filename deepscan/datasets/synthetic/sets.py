@@ -90,7 +90,7 @@ class Source:
 
 def write_set(
     out: pathlib.Path,
-    settings: Mapping[str, int | str],
+    settings: Mapping[str, Any],
     sources: Sequence[Source],
     make: Callable[[int], list[File]],
     progress: Progress | None = None,
