@@ -164,14 +164,16 @@ def draw_texture(size_px: int, rng: np.random.Generator) -> Picture:
 
 def add_body(scene: Picture, pose: Pose, colour: Picture, grain_HW: Picture, squareness: int = 0) -> None:
     """Paint a shaded superellipse of exponent 2^(1 + squareness) over the scene."""
-    u_HW, v_HW = pose.u_HW**2, pose.v_HW**2
+    reach = 1 + pose.pixel / 2
+    near = np.nonzero((np.abs(pose.u_HW) < reach) & (np.abs(pose.v_HW) < reach))
+    u, v = pose.u_HW[near] ** 2, pose.v_HW[near] ** 2
     for _ in range(squareness):
-        u_HW, v_HW = u_HW**2, v_HW**2
-    distance_HW = np.sqrt(u_HW + v_HW)
+        u, v = u**2, v**2
+    distance = np.sqrt(u + v)
     for _ in range(squareness):
-        distance_HW = np.sqrt(distance_HW)
-    inside = distance_HW < 1 + pose.pixel / 2
-    distance = distance_HW[inside]
+        distance = np.sqrt(distance)
+    kept = distance < reach
+    inside, distance = (near[0][kept], near[1][kept]), distance[kept]
     edge = np.clip((1 - distance) / pose.pixel + 0.5, 0, 1)
     shade = 0.6 + 0.4 * np.sqrt(np.clip(1 - 0.9 * distance**2, 0, 1)) + 0.15 * pose.u_HW[inside]
     body = (shade * (1 + grain_HW[inside]))[:, None] * colour

@@ -105,10 +105,8 @@ def make_clips(order: Order, progress: Progress | None = None) -> pathlib.Path:
         name = names[index % len(names)]
         forged, forgery = forge(footage, name, rng)
         quality, known = _draw_quality(rng), _known(footage.acting)
-        return [
-            _file(encode_clip(footage.frames, RATE_HZ, None, quality), "", known),
-            _file(encode_clip(forged, RATE_HZ, None, quality), name, {**known, **dataclasses.asdict(forgery)}),
-        ]
+        real, fake = (encode_clip(frames, RATE_HZ, None, quality) for frames in (footage.frames, forged))
+        return [_file(real, "", known), _file(fake, name, known | dataclasses.asdict(forgery))]
 
     return _write(order, "clips", size_px, make, progress)
 
@@ -140,11 +138,12 @@ def make_talks(order: Order, progress: Progress | None = None) -> pathlib.Path:
         name = (SHIFTED, SWAPPED)[index % 2]
         offset = int(rng.integers(OFFSETS[0], OFFSETS[1] + 1) * rng.choice((-1, 1)))
         footage = film(opening_T, size_px, rng)
-        wrong_N, known = (sounds.at(offset), offset) if name == SHIFTED else (sounds.other_N, None)
-        truth = _known(footage.acting)
+        wrong_N, late = (sounds.at(offset), offset) if name == SHIFTED else (sounds.other_N, None)
+        real, fake = (encode_clip(footage.frames, RATE_HZ, x_N, quality) for x_N in (sounds.at(0), wrong_N))
+        known = _known(footage.acting)
         return [
-            _file(encode_clip(footage.frames, RATE_HZ, wave_N, quality), label, {**truth, "offset_frames": late})
-            for wave_N, label, late in ((sounds.at(0), "", 0), (wrong_N, name, known))
+            _file(real, "", known | {"offset_frames": 0}),
+            _file(fake, name, known | {"offset_frames": late}),
         ]
 
     return _write(order, "talks", size_px, make, progress)
@@ -253,7 +252,8 @@ def _swap(footage: Footage, rng: np.random.Generator) -> Forger:
         scene = paint(footage.ground_HWC, footage.other, footage.acting, t)
         taken = shoot(scene, footage.camera, rng).astype(np.float32)
         inside = face_mask(footage.acting, t, frame.shape[0]) == 1
-        return taken * (frame[inside].mean(0) / taken[inside].mean(0))
+        matched: Picture = taken * (frame[inside].mean(0) / taken[inside].mean(0))
+        return matched
 
     return forger
 

@@ -142,10 +142,11 @@ def _light(red: float, green: float, blue: float) -> Picture:
 def _sway(frames: int, size: float, rng: np.random.Generator) -> Curve:
     """A slow movement of this size about 0."""
     time_s = np.arange(frames) / RATE_HZ
-    slow, fast = rng.uniform(0.15, 0.4), rng.uniform(0.5, 1)
-    turns = rng.random(2)
-    wave = np.sin(2 * np.pi * (slow * time_s + turns[0])) + 0.3 * np.sin(2 * np.pi * (fast * time_s + turns[1]))
-    return np.asarray(size / 1.3 * wave)
+    slow, fast = (
+        np.sin(2 * np.pi * (rng.uniform(*range_hz) * time_s + rng.random()))
+        for range_hz in ((0.15, 0.4), (0.5, 1))
+    )
+    return np.asarray(size / 1.3 * (slow + 0.3 * fast))
 
 
 def _draw_blinks(duration_s: float, rng: np.random.Generator) -> tuple[float, ...]:
