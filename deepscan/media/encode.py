@@ -21,11 +21,13 @@ IMAGE, VIDEO, AUDIO = "image", "video", "audio"
 SOUND_BIT_HZ = 96_000
 """Bits a second of the sound track of a clip."""
 
+_CODEC = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+
 
 def encode_clip(
     frames: Iterable[Picture], rate_hz: int, wave_N: NDArray[np.float32] | None = None, quality: int = 20
 ) -> bytes:
-    """Encode pictures as H.264 (4:2:0) in MP4, with AAC sound if there is any.
+    """Encode pictures as H.264 (MPEG-4 where FFmpeg was built without x264) in MP4, 4:2:0, with AAC sound.
 
     The same input gives the same bytes with the same FFmpeg.
 
@@ -33,7 +35,7 @@ def encode_clip(
         frames: At least one, RGB uint8 [H, W, 3], all of one size with even sides.
         rate_hz: Frames a second.
         wave_N: Sound at 16 kHz, float32 [N] in [-1, 1], from the time of the first frame on.
-        quality: Constant rate factor of x264, 0 (lossless) to 51.
+        quality: Constant rate factor of x264, 0 (best) to 51; as a share of 51, the quantizer of MPEG-4.
 
     Raises:
         ConfigError: There is no frame, a side is odd, or the quality is out of range.
@@ -46,9 +48,7 @@ def encode_clip(
         raise ConfigError(msg)
     stream = io.BytesIO()
     with av.open(stream, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-        # A thread more or less changes x264's decisions.
-        options = {"crf": str(quality), "preset": "veryfast", "threads": "1"}
-        pictures = container.add_stream("libx264", rate=rate_hz, options=options)
+        pictures = container.add_stream(_CODEC, rate=rate_hz, options=_options(quality))
         pictures.height, pictures.width = first.shape[:2]
         pictures.pix_fmt = "yuv420p"
         track = None if wave_N is None else _add_sound(container)
@@ -70,6 +70,14 @@ def encode_wav(wave_N: NDArray[np.float32], rate_hz: int = SOUND_RATE_HZ) -> byt
         file.setframerate(rate_hz)
         file.writeframes(np.rint(np.clip(wave_N, -1, 1) * 32767).astype("<i2").tobytes())
     return stream.getvalue()
+
+
+def _options(quality: int) -> dict[str, str]:
+    # A thread more or less changes the encoder's decisions.
+    if _CODEC == "libx264":
+        return {"crf": str(quality), "preset": "veryfast", "threads": "1"}
+    quantizer = str(max(1, round(31 * quality / 51)))
+    return {"qmin": quantizer, "qmax": quantizer, "threads": "1"}
 
 
 def _add_sound(container: Any) -> Any:

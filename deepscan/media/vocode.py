@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, signal
+from scipy import fft, ndimage, signal
 
 from deepscan.media.container import SOUND_RATE_HZ
 
@@ -111,7 +111,7 @@ def pitch(wave_N: Wave, hop: int = HOP) -> NDArray[np.float32]:
     best = first + np.where(peaks, middle, 0).argmax(1)
     loud = lags[:, 0] > 1e-4 * lags[:, 0].max(initial=_TINY)
     voiced = (np.take_along_axis(heights, best[:, None], 1)[:, 0] > _VOICED) & loud
-    return np.asarray(signal.medfilt(np.where(voiced, SOUND_RATE_HZ / best, 0), 5), np.float32)
+    return np.asarray(ndimage.median_filter(np.where(voiced, SOUND_RATE_HZ / best, 0), 5), np.float32)
 
 
 VOCODERS: dict[str, Callable[[Wave, np.random.Generator], Wave]] = {
@@ -138,12 +138,13 @@ def _spectrum(wave_N: Wave) -> Any:
 def _wave(spectrum_TF: Any, samples: int) -> Wave:
     """The sound whose short-time spectrum is nearest (Griffin and Lim, 1984, equation 6)."""
     frames = fft.irfft(spectrum_TF.astype(np.complex64)) * _WINDOW
-    out = np.zeros((len(frames) + 3, HOP), np.float32)
+    out, weight = np.zeros((2, len(frames) + 3, HOP), np.float32)
     for quarter in range(4):
-        out[quarter : quarter + len(frames)] += frames[:, quarter * HOP : (quarter + 1) * HOP]
-    # Squared Hann windows a quarter of their length apart add up to 1.5.
-    whole = np.pad(out.ravel() / np.float32(1.5), (0, LENGTH))
-    return whole[LENGTH // 2 : LENGTH // 2 + samples]
+        part = slice(quarter * HOP, (quarter + 1) * HOP)
+        out[quarter : quarter + len(frames)] += frames[:, part]
+        weight[quarter : quarter + len(frames)] += _WINDOW[part] ** 2
+    wave_N: Wave = (out / np.maximum(weight, _TINY)).ravel()
+    return wave_N[LENGTH // 2 : LENGTH // 2 + samples]
 
 
 def _unit(angle: NDArray[Any]) -> Any:

@@ -47,7 +47,7 @@ FRAMES = (75, 100)
 OFFSETS = (3, 15)
 """By how many frames a shifted sound is early or late, at least and at most."""
 
-QUALITIES = (18, 27)
+QUALITIES = (12, 22)
 """Lowest and highest rate factor of the encoder; both clips of a pair get the same."""
 
 SWAPPED, SHIFTED = "voice-swapped", "shifted"
