@@ -48,7 +48,7 @@ def encode_clip(
         raise ConfigError(msg)
     stream = io.BytesIO()
     with av.open(stream, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-        pictures = container.add_stream(_CODEC, rate=rate_hz, options=_options(quality))
+        pictures: Any = container.add_stream(_CODEC, rate=rate_hz, options=_options(quality))
         pictures.height, pictures.width = first.shape[:2]
         pictures.pix_fmt = "yuv420p"
         track = None if wave_N is None else _add_sound(container)

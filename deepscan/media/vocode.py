@@ -143,8 +143,8 @@ def _wave(spectrum_TF: Any, samples: int) -> Wave:
         part = slice(quarter * HOP, (quarter + 1) * HOP)
         out[quarter : quarter + len(frames)] += frames[:, part]
         weight[quarter : quarter + len(frames)] += _WINDOW[part] ** 2
-    wave_N: Wave = (out / np.maximum(weight, _TINY)).ravel()
-    return wave_N[LENGTH // 2 : LENGTH // 2 + samples]
+    whole = out.ravel() / np.maximum(weight.ravel(), np.float32(_TINY))
+    return np.asarray(whole[LENGTH // 2 : LENGTH // 2 + samples], np.float32)
 
 
 def _unit(angle: NDArray[Any]) -> Any:

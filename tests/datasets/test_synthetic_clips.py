@@ -254,10 +254,12 @@ def test_the_truth_of_a_clip_is_where_it_differs_from_its_real_one(made):
         if row["label"]:
             left, top, right, bottom = known["box_px"]
             pairs = zip(pictures(media), real[row["source"]], strict=True)
-            change = [np.abs(fake.astype(int) - own)[top:bottom, left:right].mean() for fake, own in pairs]
+            # What the encoder makes of the camera's noise differs everywhere, but averages out.
+            blurred = (ndimage.gaussian_filter(fake - own.astype(float), (2, 2, 0)) for fake, own in pairs)
+            change = [np.abs(difference[top:bottom, left:right]).mean() for difference in blurred]
             span = slice(round(known["start_s"] * RATE_HZ), round(known["end_s"] * RATE_HZ))
             untouched = np.delete(change, np.r_[span])
-            assert np.mean(change[span]) > (1.3 * untouched.mean() if untouched.size else 1)
+            assert np.mean(change[span]) > (1.2 * untouched.mean() if untouched.size else 1)
 
 
 def test_lips_and_sound_of_a_talk_part_by_the_offset(made):
