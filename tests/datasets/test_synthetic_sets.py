@@ -108,9 +108,9 @@ def test_what_a_kind_has_no_use_for_or_lacks_is_refused_before_anything_is_writt
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("size_px", [96, 200, 0])
-@pytest.mark.parametrize("kind", ["video", "av"])
-def test_clips_of_impossible_sizes_are_refused(tmp_path, kind, size_px):
+@pytest.mark.parametrize("size_px", [48, 200, 0])
+@pytest.mark.parametrize("kind", ["image", "video", "av"])
+def test_sets_of_impossible_sizes_are_refused(tmp_path, kind, size_px):
     with pytest.raises(ConfigError, match="multiple of 16"):
         KINDS[kind](Order(out=tmp_path, size_px=size_px), None)
 

@@ -228,3 +228,11 @@ def test_without_a_real_recording_there_is_nothing_to_copy(tmp_path):
     with pytest.raises(DataError, match="no real recordings"):
         KINDS["copy"](Order(out=tmp_path / "copies", recordings=tmp_path / "own"), None)
     assert not (tmp_path / "copies").exists()
+
+
+def test_copies_of_other_recordings_go_into_another_folder(recordings, tmp_path):
+    order = Order(out=tmp_path / "copies", recordings=recordings)
+    KINDS["copy"](order, None)
+    (recordings / "train" / "real" / "short.wav").unlink()
+    with pytest.raises(DataError, match="another folder"):
+        KINDS["copy"](order, None)

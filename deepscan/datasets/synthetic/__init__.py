@@ -24,7 +24,8 @@ def make_pictures(order: Order, progress: Progress | None = None) -> pathlib.Pat
         DataError: The folder holds other things.
     """
     order.refuse(recordings="pictures have no sound")
-    return synthesize(order.out, order.count or 400, order.size_px or 192, order.seed, progress)
+    size_px = 192 if order.size_px is None else order.size_px
+    return synthesize(order.out, order.count or 400, size_px, order.seed, progress)
 
 
 KINDS: dict[str, Callable[[Order, Progress | None], pathlib.Path]] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deepscan.datasets.layout import scan
+from deepscan.datasets.layout import digest, scan
 from deepscan.datasets.synthetic.sets import File, Order, Progress, Source, write_set
 from deepscan.datasets.synthetic.voice import RATE_HZ, draw_room, draw_speaker, record, speak
 from deepscan.errors import AbstainError, ConfigError, DataError, MediaError
@@ -86,7 +86,8 @@ def copy_recordings(order: Order, progress: Progress | None = None) -> pathlib.P
     if order.recordings is None:
         msg = "There is nothing to copy: give recordings, a folder with a folder 'real' in it, or a manifest."
         raise ConfigError(msg)
-    rows = [row for row in scan(order.recordings).to_pylist() if row["label"] == 0]
+    table = scan(order.recordings)
+    rows = [row for row in table.to_pylist() if row["label"] == 0]
     if not rows:
         msg = f"{str(order.recordings)!r} lists no real recordings; copies are made of real ones only."
         raise DataError(msg)
@@ -102,7 +103,7 @@ def copy_recordings(order: Order, progress: Progress | None = None) -> pathlib.P
         return [_file(wave_N, "", truth), *copies]
 
     sources = [Source(name=row["source"], split=row["split"]) for row in rows]
-    settings = {"kind": "copies", "version": VERSION, "seed": order.seed, "of": str(order.recordings)}
+    settings = {"kind": "copies", "version": VERSION, "seed": order.seed, "of": digest(table)}
     return write_set(order.out, settings, sources, make, progress)
 
 
