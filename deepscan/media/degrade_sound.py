@@ -151,10 +151,10 @@ def notch(wave_N: Sound, notches: Sequence[Notch]) -> Sound:
     Raises:
         ConfigError: A band is empty or its centre is not between 0 Hz and Nyquist.
     """
-    filtered_N = wave_N.astype(np.float64)
-    for each in notches:
-        filtered_N = scipy.signal.sosfilt(_notch_filter(each), filtered_N)
-    return filtered_N.astype(np.float32)
+    if not notches:
+        return wave_N.copy()
+    filters = np.array([_notch_filter(each) for each in notches])
+    return scipy.signal.sosfilt(filters, wave_N).astype(np.float32)
 
 
 def distort(wave_N: Sound, orders: Sequence[Order]) -> Sound:
@@ -285,7 +285,7 @@ def _notch_filter(band: Notch) -> NDArray[np.float64]:
     _require(0 < band.center_hz < SOUND_RATE_HZ / 2, "center_hz", band.center_hz, allowed)
     _require(0 < band.width_hz < SOUND_RATE_HZ / 2, "width_hz", band.width_hz, allowed)
     quality = band.center_hz / band.width_hz
-    return np.hstack(scipy.signal.iirnotch(band.center_hz, quality, fs=SOUND_RATE_HZ))[None]
+    return np.hstack(scipy.signal.iirnotch(band.center_hz, quality, fs=SOUND_RATE_HZ))
 
 
 def _rms(wave_N: Sound) -> float:

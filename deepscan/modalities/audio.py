@@ -269,7 +269,7 @@ _ADVANCED: tuple[tuple[float, Draw], ...] = (
     (0.2, _draw_impulses),
     (0.3, _draw_noise),
     (0.2, _draw_narrowing),
-    (0.4, _draw_codec),
+    (0.25, _draw_codec),
 )
 _LEVELS = {"none": (), "flip": _FLIP, "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
 
@@ -292,11 +292,12 @@ def _locate(example: Example) -> Region:
 
 
 def _moments(example: Example, count: int) -> list[Region]:
-    """Return ``count`` equal slices of the window; where it is repeated sound, the time that is repeated."""
+    """Return ``count`` equal slices of the window; of sound that is repeated, only its first time."""
     start_s, end_s = float(example["start_s"]), float(example["end_s"])
     slice_s = len(example["wave"]) / SOUND_RATE_HZ / count
-    begins_s = [start_s + number * slice_s % (end_s - start_s) for number in range(count)]
-    return [Region(start_s=begin_s, end_s=min(begin_s + slice_s, end_s)) for begin_s in begins_s]
+    begins_s = [start_s + number * slice_s for number in range(count)]
+    spans_s = [(begin_s, min(begin_s + slice_s, end_s)) for begin_s in begins_s if begin_s < end_s]
+    return [Region(start_s=begin_s, end_s=stop_s) for begin_s, stop_s in spans_s]
 
 
 MODALITIES.register(

@@ -13,10 +13,12 @@ from PIL import Image
 from deepscan import config, modalities
 from deepscan.errors import AbstainError, ConfigError, MediaError
 from deepscan.media.source import Media, Sampling
+from deepscan.media.spectra import FrontEnd
 from deepscan.modalities import MODALITIES
 from deepscan.recipe import Augment
 from tests.clips import clip
 from tests.material import DrawnFace, draw, encoded
+from tests.sounds import speech, wav
 
 for found in pkgutil.iter_modules(modalities.__path__):
     importlib.import_module(f"{modalities.__name__}.{found.name}")
@@ -36,6 +38,11 @@ CHEAP = {
             "margin": 0,
             "sampling": Sampling(kind="every", step=3),
         },
+    ),
+    "audio": (
+        {"window_s": 0.5, "hop_s": 0.25, "max_windows": 1},
+        {"window_s": 2.0, "trim": False, "front_end": FrontEnd(kind="wave")},
+        {"window_s": 1.5, "hop_s": 0.1, "min_s": 0.01, "front_end": FrontEnd(kind="voice")},
     ),
 }
 CASES = [(name, number) for name, settings in CHEAP.items() for number in range(len(settings))]
@@ -84,10 +91,25 @@ ODD_FILES = {
         "truncated": face_clip()[:900],
         "still": face_file(),
     },
+    "audio": {
+        "face": wav(speech(1.1)),
+        "stereo": wav(np.stack([speech(3), speech(3, seed=1)], axis=1), rate_hz=44_100),
+        "odd rate": wav(speech(0.8), rate_hz=11_025),
+        "cut off": wav(speech(1.1))[:50_001],
+        "one sample": wav(speech(1)[:1]),
+        "few samples": wav(speech(1)[:399]),
+        "silence": wav(np.zeros(9000)),
+        "truncated": wav(speech(1))[:30],
+        "no sound": face_file(),
+    },
 }
 """By modality; each has a ``face`` (or voice) that is beyond doubt."""
-SOUND = {"image": ("face", "jpeg", "turned"), "video": ("face", "uneven", "odd sides")}
-BROKEN = {"image": ("truncated", "truncated png"), "video": ("truncated",)}
+SOUND = {
+    "image": ("face", "jpeg", "turned"),
+    "video": ("face", "uneven", "odd sides"),
+    "audio": ("face", "stereo", "odd rate", "cut off"),
+}
+BROKEN = {"image": ("truncated", "truncated png"), "video": ("truncated",), "audio": ("truncated",)}
 REFUSED = (MediaError, AbstainError)
 
 
@@ -212,9 +234,14 @@ def test_unknown_setting_is_refused(prep):
         config.from_dict(type(prep), {"nonsense": 1})
 
 
-def test_inputs_are_columns(prep):
-    assert prep.inputs
-    assert set(prep.inputs) <= set(prep.columns)
+def test_features_read_what_they_need_and_give_the_inputs(prep, media):
+    example = prep(media)[0]
+    features = prep.features({name: example[name] for name in prep.needs})
+    assert features
+    assert {name: (array.shape, str(array.dtype)) for name, array in features.items()} == {
+        name: (column.shape, column.dtype) for name, column in prep.inputs.items()
+    }
+    assert same(features, prep.features(example))
 
 
 def lies_in(region, media):
@@ -258,7 +285,7 @@ def test_augmentation_keeps_dtypes_and_depends_on_its_generator_only(modality, p
             key: np.dtype(column.dtype) for key, column in prep.columns.items()
         }
         assert all(array.flags.c_contiguous for array in changed.values())
-        assert len({changed[key].shape for changed in runs[0] for key in prep.inputs}) == len(prep.inputs)
+        assert len({changed[key].shape for changed in runs[0] for key in prep.needs}) == len(prep.needs)
 
 
 @pytest.mark.parametrize("level", ["basic", "advanced"])
