@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Callable, Mapping
 
@@ -34,6 +33,10 @@ SOUND_FRAMES = 4
 
 SAMPLES = SOUND_RATE_HZ // RATE_HZ
 """Samples of the sound that a frame of the mouth has."""
+
+
+# A little less than five frames, for the sake of rounding.
+_SHORTEST_S = 4.9 / RATE_HZ
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,13 +279,18 @@ def _aggregate(logits: NDArray[np.float32]) -> float:
 
 
 def _moments(example: Example, count: int) -> list[Region]:
-    """Return ``count`` equal slices of the real part of the window."""
-    whole = _locate(example)
-    assert whole.start_s is not None, "a window has a begin"
-    assert whole.end_s is not None, "and an end"
-    edges_s = np.linspace(whole.start_s, whole.end_s, count + 1).tolist()
-    pairs = itertools.pairwise(edges_s)
-    return [dataclasses.replace(whole, start_s=start_s, end_s=end_s) for start_s, end_s in pairs]
+    """Return ``count`` equal slices of the window as far as they are real.
+
+    One of less than 0.2 s is left out: that is what a model needs to see at once.
+    """
+    whole, frames = _locate(example), len(example["mask"])
+    edges_s = float(example["start_s"]) + np.arange(count + 1) * frames / count / RATE_HZ
+    ends_s = np.minimum(edges_s[1:], whole.end_s or 0.0)
+    return [
+        dataclasses.replace(whole, start_s=start_s, end_s=end_s)
+        for start_s, end_s in zip(edges_s[:-1].tolist(), ends_s.tolist(), strict=True)
+        if end_s - start_s > _SHORTEST_S
+    ]
 
 
 def _locate(example: Example) -> Region:

@@ -163,7 +163,7 @@ class AvSync(nn.Module):
     ) -> dict[str, Tensor]:
         """Return ``logit`` [B] and what it is made of, all float32.
 
-        Those are ``moment_logit`` and ``attention`` [B, M] for M equal slices of the real part of about a
+        Those are ``moment_logit`` and ``attention`` [B, M] for M equal slices of the window of about a
         second; ``measured_offset_frames`` [B], positive where the sound is late; ``measured_distance`` [B]
         in [0, 2] at that shift; and ``measured_confidence`` [B], the median over shifts minus that.
 
@@ -176,17 +176,16 @@ class AvSync(nn.Module):
                 with C sounds, its own in column ``own``; and ``share`` [B, T'] of each moment in its clip.
         """
         present_BT = mask > 0
-        frames_B = present_BT.sum(1)
         mouth_BTD, sound_BTD = self.mouth(mouth, present_BT), self.sound(sound, present_BT)
         # Only windows without any padding are moments.
         moment_T = torch.arange(mouth_BTD.shape[1], device=mask.device)
-        held_BT = moment_T < (frames_B - WINDOW + 1).clamp(min=1)[:, None]
+        held_BT = moment_T < (present_BT.sum(1) - WINDOW + 1).clamp(min=1)[:, None]
         match = _compare((mouth_BTD, held_BT), (sound_BTD, held_BT), self.config.shifts)
         if not contrast:
-            return self._judge(match, frames_B)
-        return self._contrast((mouth_BTD, sound_BTD, held_BT), match, frames_B)
+            return self._judge(match)
+        return self._contrast((mouth_BTD, sound_BTD, held_BT), match)
 
-    def _judge(self, match: Match, frames_B: Tensor) -> dict[str, Tensor]:
+    def _judge(self, match: Match) -> dict[str, Tensor]:
         cosine_BTK, held_BTK = match
         distance_BTK = (2 - 2 * cosine_BTK).clamp(min=1e-6).sqrt()
         curve_BK = _mean(distance_BTK, held_BTK)
@@ -194,7 +193,7 @@ class AvSync(nn.Module):
         first = self.config.shifts - self.config.tolerance
         near_B = curve_BK[:, first : first + 2 * self.config.tolerance + 1].argmin(1) + first
         near_BT1 = near_B[:, None, None].expand(-1, cosine_BTK.shape[1], 1)
-        slice_BTM = _slices(held_BTK.gather(2, near_BT1)[..., 0], frames_B)
+        slice_BTM = _slices(held_BTK.gather(2, near_BT1)[..., 0])
         own_BM = _mean(distance_BTK.gather(2, near_BT1), slice_BTM)
         share_BM = slice_BTM.sum(1) / slice_BTM.sum((1, 2)).clamp(min=1)[:, None]
         evidence_BMF = torch.stack([own_BM - middle_B[:, None], own_BM - least_B[:, None]], 2) * CONTRAST
@@ -208,31 +207,29 @@ class AvSync(nn.Module):
             "measured_confidence": middle_B - least_B,
         }
 
-    def _contrast(
-        self, seen: tuple[Tensor, Tensor, Tensor], match: Match, frames_B: Tensor
-    ) -> dict[str, Tensor]:
+    def _contrast(self, seen: tuple[Tensor, Tensor, Tensor], match: Match) -> dict[str, Tensor]:
         mouth_BTD, sound_BTD, held_BT = seen
         (cosine_BTK, held_BTK), (other_BTB, other_held_BTB) = match, _compare_others(*seen)
         held_BTC = torch.cat([held_BTK, other_held_BTB], 2)
         match_BTC = torch.cat([cosine_BTK, other_BTB], 2) / self.config.temperature
         # The towers are shaped by the matches alone: the logit only learns to read what they say.
-        parted = self._parted((mouth_BTD.detach(), sound_BTD.detach(), held_BT), frames_B)
+        parted = self._parted((mouth_BTD.detach(), sound_BTD.detach(), held_BT))
         return {
-            "logit": self._judge((cosine_BTK.detach(), held_BTK), frames_B)["logit"],
+            "logit": self._judge((cosine_BTK.detach(), held_BTK))["logit"],
             "parted_logit": torch.stack(parted, 1),
             "match": match_BTC.masked_fill(~held_BTC, torch.finfo(torch.float32).min),
             "own": torch.tensor(self.config.shifts, device=mouth_BTD.device),
             "share": held_BT / held_BT.sum(1, keepdim=True),
         }
 
-    def _parted(self, seen: tuple[Tensor, Tensor, Tensor], frames_B: Tensor) -> list[Tensor]:
+    def _parted(self, seen: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
         """Judge the mouths with their own sound shifted, and with that of their neighbour in the batch."""
         mouth_BTD, sound_BTD, held_BT = seen
         # What leaves at one end comes in at the other: also sound that is not of that moment.
         turns = [(frames, 1) for frames in PARTED] + ([(1, 0)] if len(held_BT) > 1 else [])
         sounds = [(sound_BTD.roll(*turn), held_BT.roll(*turn)) for turn in turns]
         matches = (_compare((mouth_BTD, held_BT), sound, self.config.shifts) for sound in sounds)
-        return [self._judge(match, frames_B)["logit"] for match in matches]
+        return [self._judge(match)["logit"] for match in matches]
 
 
 def _compare(mouth: tuple[Tensor, Tensor], sound: tuple[Tensor, Tensor], shifts: int) -> Match:
@@ -260,13 +257,13 @@ def _mean(value_BTK: Tensor, held_BTK: Tensor) -> Tensor:
     return (value_BTK * held_BTK).sum(1) / held_BTK.sum(1).clamp(min=1)
 
 
-def _slices(held_BT: Tensor, frames_B: Tensor) -> Tensor:
-    """Assign moments to equal slices of the real frames, bool [B, T', M]; a slice is about a second."""
+def _slices(held_BT: Tensor) -> Tensor:
+    """Assign moments to equal slices of the window, bool [B, T', M]; a slice is about a second."""
     moments = held_BT.shape[1]
-    slices = max(1, round((moments + WINDOW - 1) / RATE_HZ))
-    middle_T = torch.arange(moments, device=held_BT.device) + WINDOW // 2
-    slice_BT = middle_T * slices // frames_B.clamp(min=WINDOW)[:, None]
-    return (slice_BT[..., None] == torch.arange(slices, device=held_BT.device)) & held_BT[..., None]
+    frames = moments + WINDOW - 1
+    slices = max(1, round(frames / RATE_HZ))
+    slice_T = (torch.arange(moments, device=held_BT.device) + WINDOW // 2) * slices // frames
+    return functional.one_hot(slice_T, slices).bool() & held_BT[..., None]
 
 
 def _build(config: AvSyncConfig) -> AvSync:

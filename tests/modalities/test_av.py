@@ -203,14 +203,19 @@ def test_augmentation_draws_from_its_generator_only(short, level):
     assert all(np.array_equal(first[name], second[name]) for name in short)
 
 
-def test_moments_are_equal_slices_of_what_is_real(short):
+def test_moments_are_equal_slices_of_the_window_as_far_as_they_are_real(short):
     short["start_s"] = np.float32(3.0)
     moments = MODALITY.moments(short, 4)
-    assert [moment.start_s for moment in moments] == pytest.approx([3.0, 3.5, 4.0, 4.5])
-    assert [moment.end_s for moment in moments] == pytest.approx([3.5, 4.0, 4.5, 5.0])
+    assert [moment.start_s for moment in moments] == pytest.approx([3.0, 3.6, 4.2, 4.8])
+    assert [moment.end_s for moment in moments] == pytest.approx([3.6, 4.2, 4.8, 5.0])
     whole = MODALITY.locate(short)
     assert (whole.start_s, whole.end_s) == pytest.approx((3.0, 5.0))
     assert moments[0].box == whole.box == pytest.approx(short["box"].tolist())
+
+
+def test_a_moment_too_short_to_be_judged_is_none(short):
+    short["mask"][49] = 0
+    assert len(MODALITY.moments(short, 4)) == 3
 
 
 def test_the_box_is_that_of_the_face(examples):

@@ -95,6 +95,14 @@ def model(one_thread):
     return train(60)
 
 
+@pytest.mark.parametrize(("frames", "judged_slices"), [(60, 2), (35, 2), (32, 1), (20, 1)])
+def test_slices_in_which_a_window_is_real_have_a_share(model, frames, judged_slices):
+    """Those that ``modalities.av`` returns as moments are among them."""
+    share = judged(model, shortened(speakers(4, 8), frames))["attention"]
+    assert (share > 0).sum(1).tolist() == [judged_slices] * 4
+    assert (share[:, 0] > 0).all()
+
+
 @pytest.fixture
 def fresh():
     torch.manual_seed(0)
@@ -164,7 +172,7 @@ def test_what_lies_in_the_padding_does_not_matter(model):
     assert all(torch.equal(padded[name], otherwise[name]) for name in padded)
     cut = {name: each[..., :180] if name == "sound" else each[:, :45] for name, each in whole.items()}
     short = judged(model, cut)
-    for name in short:
+    for name in short.keys() - {"moment_logit", "attention"}:
         # At the very end convolutions see padding of their own.
         torch.testing.assert_close(padded[name], short[name], rtol=0, atol=0.05)
 
