@@ -188,7 +188,7 @@ class AvSync(nn.Module):
     def _judge(self, match: Match) -> dict[str, Tensor]:
         cosine_BTK, held_BTK = match
         distance_BTK = (2 - 2 * cosine_BTK).clamp(min=1e-6).sqrt()
-        curve_BK = _mean(distance_BTK, held_BTK)
+        curve_BK = _curve(distance_BTK, held_BTK)
         middle_B, (least_B, best_B) = curve_BK.median(1).values, curve_BK.min(1)
         first = self.config.shifts - self.config.tolerance
         near_B = curve_BK[:, first : first + 2 * self.config.tolerance + 1].argmin(1) + first
@@ -250,6 +250,12 @@ def _compare_others(mouth_BTD: Tensor, sound_BTD: Tensor, held_BT: Tensor) -> Ma
     cosine_BTB = torch.einsum("btd,ctd->btc", mouth_BTD, sound_BTD).float()
     other_BB = ~torch.eye(len(held_BT), dtype=torch.bool, device=held_BT.device)
     return cosine_BTB, held_BT.T[None] & held_BT[..., None] & other_BB[:, None]
+
+
+def _curve(distance_BTK: Tensor, held_BTK: Tensor) -> Tensor:
+    """Average the distances of every shift; one too large for the clip gets the mean of the others, [B, K]."""
+    curve_BK, tried_BK = _mean(distance_BTK, held_BTK), held_BTK.any(1)
+    return torch.where(tried_BK, curve_BK, _mean(curve_BK[..., None], tried_BK[..., None]))
 
 
 def _mean(value_BTK: Tensor, held_BTK: Tensor) -> Tensor:

@@ -177,6 +177,12 @@ def test_what_lies_in_the_padding_does_not_matter(model):
         torch.testing.assert_close(padded[name], short[name], rtol=0, atol=0.05)
 
 
+def test_shifts_too_large_for_a_clip_are_not_found(model):
+    output = judged(model, shortened(speakers(8, 8), 9))
+    assert (output["measured_offset_frames"].abs() < 9 - WINDOW + 1).all()
+    assert output["logit"].isfinite().all()
+
+
 def test_the_brightness_of_a_face_does_not_matter(model):
     batch = speakers(4, 8)
     darker = {**batch, "mouth": batch["mouth"].clamp(min=60) - 60}
