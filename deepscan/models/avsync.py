@@ -253,7 +253,7 @@ def _compare_others(mouth_BTD: Tensor, sound_BTD: Tensor, held_BT: Tensor) -> Ma
 
 
 def _curve(distance_BTK: Tensor, held_BTK: Tensor) -> Tensor:
-    """Average the distances of every shift, [B, K]; one too large for the clip gets the mean of all others."""
+    """Average the distances of every shift, [B, K]; one too large for the clip gets the mean of the rest."""
     curve_BK, tried_BK = _mean(distance_BTK, held_BTK), held_BTK.any(1)
     return torch.where(tried_BK, curve_BK, _mean(curve_BK[..., None], tried_BK[..., None]))
 
