@@ -31,20 +31,21 @@ from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Choice, Loss
 
 GOLDEN = Path(__file__).with_name("golden.json")
-SMALL = {"size_px": 64, "count": 4, "window_s": 2.0}
+SMALL = {"size_px": 64, "window_s": 2.0}
+SMALL_CLIP = {"size_px": 32, "count": 4}
 LABELS = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0])
 
 
-def shrunk(settings):
-    """Return settings with the values of SMALL wherever theirs are larger, however deep they are nested."""
+def shrunk(settings, most):
+    """Return settings with these values wherever theirs are larger, however deep they are nested."""
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    less = {name: min(values[name], most) for name, most in SMALL.items() if name in values}
-    nested = {name: shrunk(value) for name, value in values.items() if dataclasses.is_dataclass(value)}
+    less = {name: min(values[name], most[name]) for name in most.keys() & values.keys()}
+    nested = {name: shrunk(value, most) for name, value in values.items() if dataclasses.is_dataclass(value)}
     return dataclasses.replace(settings, **less, **nested)
 
 
 def small_prep(spec):
-    return shrunk(spec.prep)
+    return shrunk(spec.prep, SMALL_CLIP if hasattr(spec.prep, "sampling") else SMALL)
 
 
 def random_batch(spec, count=8, seed=0):
