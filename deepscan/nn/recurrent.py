@@ -60,7 +60,8 @@ class RecurrentLayer(nn.Module):
         if self.back is not None:
             behind_BTF = self.back(reverse_real(x_BTF, mask_BT))[0]
             states_BTF = torch.cat([states_BTF, reverse_real(behind_BTF, mask_BT)], 2)
-        return self.norm(states_BTF).masked_fill(~mask_BT[..., None], 0.0)
+        normal_BTF: Tensor = self.norm(states_BTF)
+        return normal_BTF.masked_fill(~mask_BT[..., None], 0.0)
 
 
 class Recurrent(nn.Module):

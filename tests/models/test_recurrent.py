@@ -104,7 +104,7 @@ def test_public_weights_go_to_the_trunk_that_was_chosen(monkeypatch):
 
 
 def test_our_own_trunk_has_no_public_weights():
-    with pytest.raises(AssetError, match="set model.trunk to one of efficientnet-b0"):
+    with pytest.raises(AssetError, match=r"set model\.trunk to one of efficientnet-b0"):
         fill_trunk(built())
 
 

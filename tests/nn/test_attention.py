@@ -49,7 +49,8 @@ def test_ratio_above_the_channels_leaves_one_hidden_unit():
 
 def test_moments_look_at_each_other_as_torch_does_it():
     torch.manual_seed(0)
-    layer, other = MomentAttention(8, heads=2), torch.nn.MultiheadAttention(8, 2, bias=False, batch_first=True)
+    layer = MomentAttention(8, heads=2)
+    other = torch.nn.MultiheadAttention(8, 2, bias=False, batch_first=True)
     other.load_state_dict({"in_proj_weight": layer.ask.weight, "out_proj.weight": layer.gather.weight})
     x, mask = torch.randn(3, 5, 8), torch.arange(5) < torch.tensor([5, 2, 1])[:, None]
     normal = layer.norm(x)
