@@ -10,6 +10,7 @@ and let the diff of golden.json show which models changed.
 
 import copy
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -31,21 +32,20 @@ from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Choice, Loss
 
 GOLDEN = Path(__file__).with_name("golden.json")
-SMALL = {"size_px": 64, "window_s": 2.0}
-SMALL_CLIP = {"size_px": 32, "count": 4}
+SMALL = {"size_px": 64, "count": 4, "window_s": 2.0}
 LABELS = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0])
 
 
-def shrunk(settings, most):
-    """Return settings with these values wherever theirs are larger, however deep they are nested."""
+def shrunk(settings):
+    """Return settings with the values of SMALL wherever theirs are larger, however deep they are nested."""
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    less = {name: min(values[name], most[name]) for name in most.keys() & values.keys()}
-    nested = {name: shrunk(value, most) for name, value in values.items() if dataclasses.is_dataclass(value)}
+    less = {name: min(values[name], most) for name, most in SMALL.items() if name in values}
+    nested = {name: shrunk(value) for name, value in values.items() if dataclasses.is_dataclass(value)}
     return dataclasses.replace(settings, **less, **nested)
 
 
 def small_prep(spec):
-    return shrunk(spec.prep, SMALL_CLIP if hasattr(spec.prep, "sampling") else SMALL)
+    return shrunk(spec.prep)
 
 
 def random_batch(spec, count=8, seed=0):
@@ -109,8 +109,10 @@ def loss_of(spec, module, labelled):
     return loss
 
 
-def overfit(spec, steps=25):
+@functools.cache
+def overfit(name, steps=30):
     """Train on eight examples, as the model learns; return the losses and the final logits in evaluation."""
+    spec = MODELS.get(name)
     batch = random_batch(spec)
     label = LABELS if spec.recipe.learns_from == "both" else torch.zeros(len(LABELS))
     labelled = {**batch, "label": label}
@@ -160,7 +162,7 @@ def module(spec, one_thread):
 
 @pytest.fixture(scope="module")
 def overfitted(spec, one_thread):
-    return overfit(spec)
+    return overfit(spec.name)
 
 
 def test_logit_is_one_float32_number_an_example(spec, module):
