@@ -116,6 +116,8 @@ def show_outcome(console: Console, outcome: "Outcome", out: pathlib.Path) -> Non
     console.print(grid("Ledger", ("status", "files"), outcome.account.items()))
     title = f"{outcome.bundle.card.id} on {counts.files} files of {counts.sources} sources"
     console.print(figures_table(title, outcome.evaluation.overall))
+    if outcome.bundle.card.operating.shortfall:
+        console.print(Text(outcome.bundle.card.operating.shortfall, style="yellow"))
     console.out(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}", highlight=False)
 
 

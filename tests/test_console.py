@@ -4,6 +4,7 @@ import types
 import pytest
 from rich.console import Console
 
+from deepscan.calibration import OperatingPoint
 from deepscan.console import (
     ConsoleWatch,
     answers_table,
@@ -104,8 +105,9 @@ def test_answers_of_a_service_are_rows():
     assert any(line.split() == ["│", "b.png", "│", "inconclusive", "│", "-", "│", "3", "│"] for line in lines)
 
 
-def test_an_outcome_is_shown_with_its_account_figures_and_places(tmp_path):
-    card = types.SimpleNamespace(id="tiny-0123")
+@pytest.mark.parametrize("files", [8, 80])
+def test_an_outcome_is_shown_with_its_account_figures_and_places(tmp_path, files):
+    card = types.SimpleNamespace(id="tiny-0123", operating=OperatingPoint(real=files, fake=files))
     counts = Counts(files=7, sources=5, real=3, fake=4)
     evaluation = types.SimpleNamespace(counts=counts, overall={"auc": Figure(value=0.9, low=0.8, high=1.0)})
     bundle = types.SimpleNamespace(card=card, path=tmp_path / "[b]")
@@ -115,6 +117,7 @@ def test_an_outcome_is_shown_with_its_account_figures_and_places(tmp_path):
     text = console.file.getvalue()
     assert "tiny-0123 on 7 files of 5 sources" in text
     assert "no-face" in text
+    assert ("No file is called fake or real: the 8 real and 8 fake" in text) == (files == 8)
     assert f"Bundle: {tmp_path}/[b]\nReport: {tmp_path}/report.html\n" in text
 
 

@@ -41,7 +41,7 @@ def train(
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
     calibration: Annotated[
-        Literal["temperature", "isotonic", "none"] | None,
+        Literal["temperature", "logistic", "isotonic", "none"] | None,
         typer.Option(help="How logits become probabilities; default: as suits the model."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
