@@ -141,15 +141,17 @@ def _best_line(logit: Floats, target: Floats) -> tuple[float, float]:
         value = float(np.mean(np.logaddexp(0, scaled) - target * scaled))
         return value, np.array([np.mean(error * z), np.mean(error)])
 
-    slopes = (1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE)
-    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000}
+    bounds: list[tuple[float | None, float | None]] = [
+        (1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE),
+        (None, None),
+    ]
     found = minimize(
         loss,
         np.array([1.0, 0.0]),
         jac=True,
         method="L-BFGS-B",
-        bounds=(slopes, (None, None)),
-        options=options,
+        bounds=bounds,
+        options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000},
     )
     slope, height = found.x.tolist()
     return unit / slope, height - slope * center / unit

@@ -98,8 +98,8 @@ def test_a_file_that_no_detector_accepts_is_inconclusive(deaf):
 
 
 def test_the_policy_says_how_many_votes_make_an_answer(detectors):
-    assert analyze(media(), detectors, FusionPolicy(min_detectors=2)).probability is not None
-    assert analyze(media(), detectors, FusionPolicy(min_detectors=3)).label == "inconclusive"
+    assert analyze(media(), detectors, FusionPolicy(min_models=2)).probability is not None
+    assert analyze(media(), detectors, FusionPolicy(min_models=3)).label == "inconclusive"
 
 
 def test_the_order_of_the_detectors_does_not_matter(detectors):
