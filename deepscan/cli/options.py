@@ -19,6 +19,11 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Setting, e.g. reci
 Plugin = Annotated[pathlib.Path | None, typer.Option(help="Python file that registers a model.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS or a private one.")]
 Bundles = Annotated[list[pathlib.Path], typer.Option("--bundle", help="Bundle directory; may be repeated.")]
+Judges = Annotated[
+    list[pathlib.Path],
+    typer.Option("--bundle", help="Bundle directory, may be repeated; or one ensemble file."),
+]
+Fusion = Annotated[list[str] | None, typer.Option(help="Setting of the fusion, e.g. min_models=2.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
 
