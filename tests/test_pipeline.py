@@ -156,9 +156,8 @@ def test_a_half_that_does_not_decode_fails_the_detectors_of_that_half_only(detec
 def test_the_policy_fuses(detectors):
     scores = {score.detector: score.probability for score in analyze(media(), detectors).scores}
     for method, expected in (("maximum", max), ("minimum", min)):
-        assert analyze(media(), detectors, FusionPolicy(method=method)).probability == expected(
-            scores.values()
-        )
+        fused = analyze(media(), detectors, FusionPolicy(method=method))
+        assert fused.probability == expected(scores.values())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

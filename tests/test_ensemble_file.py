@@ -4,15 +4,19 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from deepscan import assembly, fitting
 from deepscan.assembly import Order, align, assemble, measure
 from deepscan.calibration import Calibration, OperatingPoint
 from deepscan.datasets.dataset import Origin
+from deepscan.detector import Detector
 from deepscan.ensemble import Ensemble, Entry, entry, select
 from deepscan.errors import BundleError, ConfigError, DataError
 from deepscan.evaluation import Judging
 from deepscan.fusion import FusionPolicy
+from deepscan.media.source import Media
+from deepscan.pipeline import analyze
 from tests.tiny_bundles import FACES, tiny_bundle
 
 JUDGING = Judging(replicates=20)
@@ -248,3 +252,41 @@ def test_the_file_is_plain_json(file):
     assert values["schema"] == 1
     assert values["policy"]["method"] == "mean"
     assert Entry(**values["entries"][0]).path == "../runs/a"
+
+
+# --- the whole way ---------------------------------------------------------------------------------
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_bundles_are_judged_on_ray_and_the_file_answers_as_the_fit_did(ray_cluster, make_bundle, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["path,label,split,source,generator"]
+    for i in range(24):
+        fake = i % 2
+        picture = rng.integers(0, 90 + 160 * fake, (70, 80, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,{fake},{'val' if i < 16 else 'test'},s{i},{'gan' if fake else ''}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    members = [make_bundle("first"), make_bundle("second", seed=1)]
+    order = Order(
+        bundles=tuple(member.path for member in members),
+        origin=Origin(path=tmp_path / "manifest.csv", store=tmp_path / "store"),
+        out=tmp_path / "e.json",
+        policy=FusionPolicy(method="stack"),
+        judging=Judging(device="cpu", replicates=20),
+    )
+    made = assemble(order, Silent())
+    assert made.files == 8
+    assert made.evaluations["ensemble"].counts.files == 8
+    assert made.ensemble.policy.operating.shortfall.startswith("No file is called fake or real: the 8 real")
+    # In this process the same files get the probabilities that were measured.
+    chosen = select([order.out])
+    detectors = [Detector.load(path, "cpu") for path in chosen.bundles]
+    verdicts = [
+        analyze(Media.from_path(tmp_path / f"{i}.png"), detectors, chosen.policy) for i in range(16, 24)
+    ]
+    brier = np.mean([(v.probability - i % 2) ** 2 for i, v in zip(range(16, 24), verdicts, strict=True)])
+    assert made.evaluations["ensemble"].overall["brier"].value == pytest.approx(brier, abs=1e-6)
+    assert {v.label for v in verdicts} == {"inconclusive"}
