@@ -263,11 +263,12 @@ def test_the_file_is_plain_json(file):
 def test_bundles_are_judged_on_ray_and_the_file_answers_as_the_fit_did(ray_cluster, make_bundle, tmp_path):
     rng = np.random.default_rng(0)
     rows = ["path,label,split,source,generator"]
-    for i in range(24):
+    for i in range(26):
         fake = i % 2
         picture = rng.integers(0, 90 + 160 * fake, (70, 80, 3), dtype=np.uint8)
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
-        rows.append(f"{i}.png,{fake},{'val' if i < 16 else 'test'},s{i},{'gan' if fake else ''}")
+        split = "val" if i < 16 else "test" if i < 24 else "train"
+        rows.append(f"{i}.png,{fake},{split},s{i},{'gan' if fake else ''}")
     (tmp_path / "manifest.csv").write_text("\n".join(rows))
     members = [make_bundle("first"), make_bundle("second", seed=1)]
     order = Order(
