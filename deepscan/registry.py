@@ -20,7 +20,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Items by name, in the order of registration."""
+    """Items by name, in the order of registration; ``a_b`` finds ``a-b`` where there is no ``a_b``."""
 
     def __init__(self, kind: str) -> None:
         """Create an empty registry whose messages call an item ``kind``."""
@@ -45,11 +45,14 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: There is none; the message lists and suggests.
         """
-        if name not in self._items:
-            known = ", ".join(self._items) or "none"
-            msg = f"No {self.kind} is named {name!r}.{nearest(name, self._items)} Known: {known}."
-            raise UnknownNameError(msg)
-        return self._items[name]
+        if name in self._items:
+            return self._items[name]
+        hyphened = name.replace("_", "-")
+        if hyphened in self._items:
+            return self._items[hyphened]
+        known = ", ".join(self._items) or "none"
+        msg = f"No {self.kind} is named {name!r}.{nearest(name, self._items)} Known: {known}."
+        raise UnknownNameError(msg)
 
     def names(self) -> tuple[str, ...]:
         """Return all names in the order of registration."""

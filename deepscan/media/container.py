@@ -1,86 +1,153 @@
-"""Containers of moving pictures and sound, through FFmpeg: the header's facts, sampled frames, sound."""
+"""Containers of moving pictures and sound, through FFmpeg: tracks, packets, clocks, the way up.
+
+Times here are seconds on the container's own clock, which rarely begins at 0; whoever hands times out
+subtracts ``begin_s``.
+"""
 
 import contextlib
 import dataclasses
 import io
+import logging
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, cast
 
 import av
 import numpy as np
-from numpy.typing import NDArray
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from deepscan.errors import ConfigError, CorruptMediaError
+from deepscan.errors import CorruptMediaError
+from deepscan.media.signatures import sniff
 
-SOUND_RATE_HZ = 16_000
+_LOGGER = logging.getLogger(__name__)
+_ORIENTATION = {
+    (1, 0, 0, 1): 1,
+    (-1, 0, 0, 1): 2,
+    (-1, 0, 0, -1): 3,
+    (1, 0, 0, -1): 4,
+    (0, 1, 1, 0): 5,
+    (0, 1, -1, 0): 6,
+    (0, -1, -1, 0): 7,
+    (0, -1, 1, 0): 8,
+}
+"""EXIF orientation by the signs of a display matrix: x to x, x to y, y to x, y to y."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Sampling:
-    """Which frames of a clip are looked at.
+class Span:
+    """From when to when the packets of a track reach, in seconds on the container's clock."""
 
-    Attributes:
-        kind: ``even`` = ``count`` frames evenly over the clip by time; ``every`` = every ``step``-th frame,
-            at most ``count``; ``window`` = ``count`` frames evenly over ``span_s`` around ``center_s``.
-        count: Number of frames.
-        step: For ``every``.
-        center_s: For ``window``, in seconds.
-        span_s: For ``window``, in seconds.
-    """
-
-    kind: Literal["even", "every", "window"] = "even"
-    count: int = 16
-    step: int = 10
-    center_s: float = 0.0
-    span_s: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            ConfigError: A value is out of range.
-        """
-        if min(self.count, self.step) < 1 or self.span_s <= 0 or self.center_s < 0:
-            msg = f"A sampling needs count and step of at least 1 and times above 0, not {self}."
-            raise ConfigError(msg)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """A picture of a clip: its time in seconds from the clip's begin, and RGB uint8 [H, W, 3], upright."""
-
-    time_s: float
-    picture_HWC: NDArray[np.uint8]
+    begin_s: float
+    end_s: float
 
 
 @contextlib.contextmanager
-def opened(data: bytes, name: str) -> Iterator[Any]:
-    """Open a container; what FFmpeg raises inside the block becomes a CorruptMediaError."""
+def open_container(data: bytes, name: str) -> Iterator[InputContainer]:
+    """Open a container; what FFmpeg raises inside the block becomes a CorruptMediaError.
+
+    Raises:
+        MediaError: The content is unsupported or its header is broken.
+    """
+    known = sniff(data, name)
+    assert known.demuxer, "pictures are opened by Pillow"
     try:
-        with av.open(io.BytesIO(data)) as container:
+        # Tags in old encodings must not keep anybody from looking at the pictures.
+        with av.open(io.BytesIO(data), "r", known.demuxer, metadata_errors="replace") as container:
             yield container
     except av.FFmpegError as error:
-        msg = f"{name!r} does not decode ({error}): it is truncated or damaged. Get a complete copy."
+        msg = (
+            f"{name!r} begins like {known.name} but does not open ({error.strerror}): it is truncated or "
+            "damaged. Get a complete copy."
+        )
         raise CorruptMediaError(msg) from error
 
 
-def frames(data: bytes, name: str, sampling: Sampling) -> Iterator[Frame]:
-    """Yield the sampled frames in the order of their times; no two are the same frame."""
-    with opened(data, name) as container:
-        everything = [
-            Frame(float(frame.time or 0.0), frame.to_ndarray(format="rgb24"))
-            for frame in container.decode(video=0)
-        ]
-    at = np.linspace(0, len(everything) - 1, min(sampling.count, len(everything)))
-    yield from (everything[int(i)] for i in at.round())
+def picture_track(container: InputContainer) -> VideoStream | None:
+    """Return the first track of moving pictures that FFmpeg can decode; cover pictures are none."""
+    cover = Disposition.attached_pic | Disposition.timed_thumbnails
+    moving = (each for each in container.streams.video if not each.disposition & cover)
+    return next((each for each in moving if _has_decoder(each)), None)
 
 
-def sound(data: bytes, name: str) -> NDArray[np.float32]:
-    """Return the sound, float32 [N] in [-1, 1], mono at ``SOUND_RATE_HZ``."""
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SOUND_RATE_HZ)
-    pieces: list[NDArray[np.float32]] = []
-    with opened(data, name) as container:
-        for frame in container.decode(audio=0):
-            pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-        pieces += [part.to_ndarray()[0] for part in resampler.resample(None)]
-    return np.clip(np.concatenate(pieces), -1, 1).astype(np.float32)
+def sound_track(container: InputContainer) -> AudioStream | None:
+    """Return the first track of sound that FFmpeg can decode."""
+    return next((each for each in container.streams.audio if _has_decoder(each)), None)
+
+
+def _has_decoder(stream: Stream) -> bool:
+    # PyAV leaves the context out where there is no decoder, although its types say otherwise.
+    return cast(Any, stream).codec_context is not None
+
+
+def begin_s(container: InputContainer) -> float:
+    """Return when the clip begins: when the earlier of its pictures and its sound does."""
+    tracks = (picture_track(container), sound_track(container))
+    starts = [
+        float(track.start_time * track.time_base)
+        for track in tracks
+        if track and track.start_time is not None and track.time_base
+    ]
+    return min(starts, default=0.0)
+
+
+def packets(container: InputContainer, *tracks: Stream) -> Iterator["Packet[Any]"]:
+    """Yield the packets of some tracks as stored, whole ones only, up to where the file breaks off."""
+    try:
+        yield from (each for each in container.demux(*tracks) if each.size and not each.is_corrupt)
+    except av.FFmpegError as error:
+        _LOGGER.warning("A file breaks off (%s); what comes before is used.", error.strerror)
+
+
+def stamp(packet: "Packet[Any]") -> int | None:
+    """Return when a packet is shown, in ticks of its track; some containers only say when it is decoded."""
+    return packet.dts if packet.pts is None else packet.pts
+
+
+def spans(container: InputContainer) -> dict[int, Span]:
+    """Measure tracks by their packets, because headers may say nothing, or promise more than there is.
+
+    Args:
+        container: A container that was not read from yet.
+
+    Returns:
+        What the track of pictures and that of sound reach over, by their index; empty tracks are left out.
+    """
+    tracks = [track for track in (picture_track(container), sound_track(container)) if track]
+    found: dict[int, Span] = {}
+    for packet in packets(container, *tracks):
+        ticks, tick_s = stamp(packet), float(packet.time_base)
+        if ticks is None or packet.is_discard:
+            continue
+        begin_s, end_s = ticks * tick_s, (ticks + (packet.duration or 0)) * tick_s
+        known = found.get(packet.stream_index, Span(begin_s=begin_s, end_s=end_s))
+        begin_s, end_s = min(known.begin_s, begin_s), max(known.end_s, end_s)
+        found[packet.stream_index] = Span(begin_s=begin_s, end_s=end_s)
+    return found
+
+
+def orientation(frame: VideoFrame) -> int:
+    """Return the EXIF orientation, 1 to 8, that is nearest to how a player would turn a frame."""
+    stored = cast(Any, frame.side_data).get(SideData.DISPLAYMATRIX)
+    if stored is None:
+        return 1
+    matrix = np.frombuffer(bytes(stored), np.int32)[[0, 1, 3, 4]].astype(np.int64)
+    largest = np.abs(matrix).max()
+    signs = np.where(np.abs(matrix) > largest * 0.71, np.sign(matrix), 0)
+    return _ORIENTATION.get(tuple(signs.tolist()), 1)
+
+
+def first_frame(container: InputContainer, track: VideoStream) -> VideoFrame | None:
+    """Decode the first key frame of a container that was not read from yet; None where that fails."""
+    context = track.codec_context
+    for packet in packets(container, track):
+        if packet.is_keyframe:
+            with contextlib.suppress(av.FFmpegError):
+                decoded = [*context.decode(packet), *context.decode(None)]
+                return decoded[0] if decoded else None
+            return None
+    return None

@@ -3,6 +3,8 @@
 A picture is uint8 [H, W, 3], RGB. Operations never change their argument.
 """
 
+from collections.abc import Iterator, Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +50,27 @@ def decode_picture(data: bytes, name: str = "picture") -> Picture:
     result = np.ascontiguousarray(upright(rgb, turn))
     result.setflags(write=False)
     return result
+
+
+def decode_pages(data: bytes, pages: Sequence[int], name: str = "animation") -> Iterator[Picture]:
+    """Decode frames of an animation the way ``decode_picture`` decodes its first.
+
+    Args:
+        data: The whole file: GIF, WebP or PNG.
+        pages: Numbers of the frames, from 0, in order; a PNG's still picture beside its animation is none.
+        name: File name, for messages only.
+
+    Yields:
+        uint8 [H, W, 3], C-contiguous.
+
+    Raises:
+        MediaError: The next frame is truncated or damaged.
+    """
+    with opened(data, name) as picture:
+        turn, first = orientation(data, picture), int(getattr(picture, "default_image", False))
+        for page in pages:
+            picture.seek(first + page)
+            yield np.ascontiguousarray(upright(np.array(_to_rgb(picture)), turn))
 
 
 def upright(picture: Picture, orientation: int) -> Picture:

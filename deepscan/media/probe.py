@@ -1,7 +1,7 @@
-"""What a file is, from its content: the format by its first bytes, the header's facts, the limits.
+"""What a file is, from its content: its format, the facts of its header and its packets, the limits.
 
-Nothing here decodes pixels and nothing looks at the file's extension. A container is one row of
-``FORMATS``; its ``kind`` says what it holds and its ``open`` reads the header.
+Nothing looks at the file's extension, and nothing is decoded before the limits are checked. Of pictures
+nothing is decoded at all; of a clip one frame, which knows the way up.
 """
 
 import contextlib
@@ -9,23 +9,20 @@ import dataclasses
 import hashlib
 import io
 import pathlib
-import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from PIL import Image
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from deepscan.errors import CorruptMediaError, EmptyMediaError, MediaTooLargeError, UnsupportedMediaError
-from deepscan.media.container import opened as open_container
+from deepscan.errors import CorruptMediaError, MediaTooLargeError, UnsupportedMediaError
+from deepscan.media import container
+from deepscan.media.animation import delays_s
+from deepscan.media.signatures import Format, sniff
 from deepscan.verdict import MediaFacts
 
 MODES = frozenset(
@@ -67,6 +64,8 @@ _BROKEN = (
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+_MISSING_S = 0.5
+"""A clip that ends so much before what its header promises was cut; less is rounding and padding."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,95 +76,19 @@ class Limits:
         max_bytes: Largest file.
         max_pixels: Largest width times height.
         max_side_px: Longest side.
+        max_duration_s: Longest clip or sound.
     """
 
     max_bytes: int = 64 * 2**20
     max_pixels: int = 100_000_000
     max_side_px: int = 20_000
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Format:
-    """A container that deepscan reads.
-
-    Attributes:
-        name: Lower-case name, e.g. ``jpeg``.
-        kind: What it holds.
-        signature: Matches the first bytes of every such file and of no other.
-        open: Reads the header; called directly, so that no other reader ever sees the bytes and
-            Pillow's own, global limit on pixels stays out of the way of ``Limits``.
-    """
-
-    name: str
-    kind: str
-    signature: re.Pattern[bytes]
-    open: Callable[[io.BytesIO], ImageFile]
-
-
-def _picture(name: str, signature: bytes, opener: Callable[[io.BytesIO], ImageFile]) -> Format:
-    return Format(name=name, kind="image", signature=re.compile(signature, re.DOTALL), open=opener)
-
-
-FORMATS = (
-    _picture("jpeg", rb"\xff\xd8\xff", JpegImageFile),
-    _picture("png", rb"\x89PNG\r\n\x1a\n", PngImageFile),
-    _picture("webp", rb"RIFF.{4}WEBPVP8[ LX]", WebPImageFile),
-    _picture("bmp", rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", BmpImageFile),
-    _picture("tiff", rb"II\*\0|MM\0\*|II\+\0|MM\0\+", TiffImageFile),
-    _picture("gif", rb"GIF8[79]a", GifImageFile),
-    _picture("avif", rb".{4}ftyp(?:.{4}){0,14}?avi[fs]", AvifImageFile),
-)
-
-CONTAINERS = (
-    ("mp4", re.compile(rb".{4}ftyp", re.DOTALL)),
-    ("matroska", re.compile(rb"\x1a\x45\xdf\xa3")),
-    ("avi", re.compile(rb"RIFF.{4}AVI ", re.DOTALL)),
-    ("wav", re.compile(rb"RIFF.{4}WAVE", re.DOTALL)),
-    ("mp3", re.compile(rb"ID3|\xff[\xf2-\xfb]")),
-    ("ogg", re.compile(rb"OggS")),
-    ("flac", re.compile(rb"fLaC")),
-)
-"""Containers that FFmpeg opens, by their first bytes."""
-
-_LOOKALIKES = (
-    (re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE), "a web page"),
-    (re.compile(rb"\s*<(\?xml|svg)", re.IGNORECASE), "XML or SVG"),
-    (re.compile(rb"%PDF-"), "a PDF document"),
-    (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
-    (re.compile(rb".{4}ftyp(heic|heix|hevc|mif1)", re.DOTALL), "a HEIC picture"),
-    (re.compile(rb".{4}ftyp|\x1a\x45\xdf\xa3|RIFF.{4}AVI ", re.DOTALL), "a film"),
-    (re.compile(rb"RIFF.{4}WAVE|ID3|OggS|fLaC|\xff[\xf2-\xfb]", re.DOTALL), "a sound file"),
-    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "a JPEG 2000 picture"),
-    (re.compile(rb"[\t\n\f\r\x20-\x7e\x80-\xff]+\Z"), "plain text"),
-)
-
-
-def sniff(data: bytes, name: str) -> Format:
-    """Return the format of the content.
-
-    Args:
-        data: The whole file, or at least its first 64 bytes.
-        name: File name, for messages only.
-
-    Raises:
-        EmptyMediaError: There are no bytes.
-        UnsupportedMediaError: The content is of no format in ``FORMATS``.
-    """
-    if not data:
-        msg = f"{name!r} is empty (0 bytes); give a file that holds a picture."
-        raise EmptyMediaError(msg)
-    for known in FORMATS:
-        if known.signature.match(data):
-            return known
-    msg = (
-        f"The content of {name!r} looks like {_describe(data[:256])}, whatever its name says; deepscan "
-        f"reads {', '.join(known.name for known in FORMATS)}. Convert it to one of these."
-    )
-    raise UnsupportedMediaError(msg)
+    max_duration_s: float = 4 * 3600.0
 
 
 def probe(data: bytes, name: str, limits: Limits | None = None) -> MediaFacts:
-    """Read a file's facts from its header and check them against the limits.
+    """Read a file's facts and check them against the limits.
+
+    Durations come from the packets, because headers may not know them or promise more than there is.
 
     Args:
         data: The whole file.
@@ -180,42 +103,59 @@ def probe(data: bytes, name: str, limits: Limits | None = None) -> MediaFacts:
     # The Windows flavour splits at both kinds of slash, and uploads name files in either.
     name = pathlib.PureWindowsPath(name).name or "unnamed"
     check_bytes(len(data), name, limits)
-    still = any(known.signature.match(data) for known in FORMATS)
-    timed = None if still else next((kind for kind, signature in CONTAINERS if signature.match(data)), None)
-    if timed:
-        return _probe_timed(data, name, timed)
-    container = sniff(data, name)
-    with opened(data, name) as picture:
-        width_px, height_px = picture.size
-        turned = orientation(data, picture) in _SIDEWAYS
-    _check_size(width_px, height_px, name, limits)
-    if turned:
-        width_px, height_px = height_px, width_px
+    known = sniff(data, name)
+    read = _read_picture if known.open else _read_clip
     return MediaFacts(
         name=name,
-        kind=container.kind,
-        container=container.name,
+        container=known.name,
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
-        width_px=width_px,
-        height_px=height_px,
+        **read(data, name, known, limits),
     )
 
 
-def _probe_timed(data: bytes, name: str, kind: str) -> MediaFacts:
-    with open_container(data, name) as container:
-        pictures, sounds = container.streams.video, container.streams.audio
-        return MediaFacts(
-            name=name,
-            kind="video" if pictures else "audio",
-            container=kind,
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            width_px=pictures[0].width if pictures else None,
-            height_px=pictures[0].height if pictures else None,
-            duration_s=(container.duration or 0) / 1e6,
-            has_sound=bool(sounds),
-        )
+def _read_picture(data: bytes, name: str, known: Format, limits: Limits) -> dict[str, Any]:
+    with opened(data, name) as picture:
+        size_px = picture.size
+        turned = orientation(data, picture) in _SIDEWAYS
+    _check_size(size_px, name, limits)
+    facts: dict[str, Any] = {"kind": "image"} | _upright_size(size_px, turned=turned)
+    if moving := delays_s(data):
+        _check_duration(sum(moving), name, limits)
+        facts["duration_s"] = sum(moving)
+    return facts
+
+
+def _read_clip(data: bytes, name: str, known: Format, limits: Limits) -> dict[str, Any]:
+    with container.open_container(data, name) as clip:
+        pictures, sound = container.picture_track(clip), container.sound_track(clip)
+        size_px = (pictures.width, pictures.height) if pictures else None
+        if size_px:
+            _check_size(size_px, name, limits)
+        promised_s = (clip.duration or 0) / 1e6 if known.tells_duration else 0.0
+        _check_duration(promised_s, name, limits)
+        spans = container.spans(clip)
+        shown, heard = (spans.get(each.index) if each else None for each in (pictures, sound))
+    if not spans:
+        msg = f"{name!r} is {known.name} but holds neither pictures nor sound that deepscan can decode."
+        raise UnsupportedMediaError(msg)
+    duration_s = max(each.end_s for each in spans.values()) - min(each.begin_s for each in spans.values())
+    _check_duration(duration_s, name, limits)
+    facts: dict[str, Any] = {"kind": "audio", "duration_s": duration_s, "has_sound": heard is not None}
+    if promised_s - duration_s > _MISSING_S:
+        note = f"The file ends after {duration_s:.1f} s of the {promised_s:.1f} s its header promises."
+        facts["notes"] = (note,)
+    if shown and size_px:
+        facts |= {"kind": "video"} | _upright_size(size_px, turned=_way_up(data, name) in _SIDEWAYS)
+    return facts
+
+
+def _way_up(data: bytes, name: str) -> int:
+    # Opened anew, because not every container can be read from its begin again.
+    with container.open_container(data, name) as clip:
+        track = container.picture_track(clip)
+        frame = container.first_frame(clip, track) if track else None
+        return container.orientation(frame) if frame else 1
 
 
 def check_bytes(size_bytes: int, name: str, limits: Limits) -> None:
@@ -242,9 +182,12 @@ def opened(data: bytes, name: str) -> Iterator[ImageFile]:
     Raises:
         MediaError: The content is unsupported, too large or broken.
     """
-    container = sniff(data, name)
+    known = sniff(data, name)
+    if known.open is None:
+        msg = f"{name!r} is no still picture but {known.name}; take its frames or its sound."
+        raise UnsupportedMediaError(msg)
     try:
-        with container.open(io.BytesIO(data)) as picture:
+        with known.open(io.BytesIO(data)) as picture:
             if picture.mode not in MODES:
                 msg = (
                     f"{name!r} stores pixels as {picture.mode!r}, where black and white are not agreed; "
@@ -257,7 +200,7 @@ def opened(data: bytes, name: str) -> Iterator[ImageFile]:
         raise MediaTooLargeError(msg) from error
     except _BROKEN as error:
         msg = (
-            f"{name!r} begins like {container.name} but does not decode ({error}): it is truncated, "
+            f"{name!r} begins like {known.name} but does not decode ({error}): it is truncated, "
             "damaged or of a rare kind. Get a complete copy or convert it."
         )
         raise CorruptMediaError(msg) from error
@@ -301,7 +244,22 @@ def _png_exif(data: bytes) -> bytes:
     return b""
 
 
-def _check_size(width_px: int, height_px: int, name: str, limits: Limits) -> None:
+def _check_duration(duration_s: float, name: str, limits: Limits) -> None:
+    if duration_s > limits.max_duration_s:
+        msg = (
+            f"{name!r} runs for {duration_s:.0f} s; at most {limits.max_duration_s:.0f} s are read. "
+            "Cut out the part in question, or raise max_duration_s."
+        )
+        raise MediaTooLargeError(msg)
+
+
+def _upright_size(size_px: tuple[int, int], *, turned: bool) -> dict[str, int]:
+    width_px, height_px = reversed(size_px) if turned else size_px
+    return {"width_px": width_px, "height_px": height_px}
+
+
+def _check_size(size_px: tuple[int, int], name: str, limits: Limits) -> None:
+    width_px, height_px = size_px
     if min(width_px, height_px) < 1:
         msg = f"{name!r} declares a picture of {width_px}x{height_px} px; get a sound copy of it."
         raise CorruptMediaError(msg)
@@ -317,7 +275,3 @@ def _check_size(width_px: int, height_px: int, name: str, limits: Limits) -> Non
             "Shrink it, or raise max_pixels."
         )
         raise MediaTooLargeError(msg)
-
-
-def _describe(head: bytes) -> str:
-    return next((words for pattern, words in _LOOKALIKES if pattern.match(head)), "no known format")

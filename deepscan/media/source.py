@@ -1,6 +1,8 @@
 """Media: one file, whatever it holds, decoded lazily."""
 
+import dataclasses
 import functools
+import hashlib
 import pathlib
 import stat
 from collections.abc import Iterator
@@ -10,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan.errors import MediaError, NoPictureError, NoSoundError
-from deepscan.media import container
-from deepscan.media.container import Frame, Sampling
+from deepscan.media.frames import Frame, Sampling, sample
 from deepscan.media.pixels import decode_picture
 from deepscan.media.probe import Limits, check_bytes, probe
+from deepscan.media.sound import SOUND_RATE_HZ, decode_sound
 from deepscan.verdict import MediaFacts
 
-__all__ = ["Frame", "Limits", "Media", "Sampling"]
+__all__ = ["SOUND_RATE_HZ", "Frame", "Limits", "Media", "Sampling"]
 
 
 class Media:
@@ -31,6 +33,7 @@ class Media:
         """Wrap bytes that were probed already."""
         self.data = data
         self.facts = facts
+        self._sound: Media | None = None
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str, limits: Limits | None = None) -> Self:
@@ -66,6 +69,29 @@ class Media:
             raise MediaError(msg) from error
         return cls.from_bytes(data, path.name, limits)
 
+    @classmethod
+    def joined(cls, pictures: "Media", sound: "Media") -> Self:
+        """Return the pictures of one file with the sound of another, which begin at the same time.
+
+        Raises:
+            NoPictureError: The first holds no moving pictures.
+            NoSoundError: The second holds no sound.
+        """
+        pictures._require_pictures()
+        sound._require_sound()
+        both = pictures.facts, sound.facts
+        facts = dataclasses.replace(
+            pictures.facts,
+            name=" + ".join(each.name for each in both),
+            bytes=sum(each.bytes for each in both),
+            sha256=hashlib.sha256("".join(each.sha256 for each in both).encode()).hexdigest(),
+            has_sound=True,
+            notes=tuple(f"{each.name}: {note}" for each in both for note in each.notes),
+        )
+        media = cls(pictures.data, facts)
+        media._sound = sound
+        return media
+
     @functools.cached_property
     def picture_HWC(self) -> NDArray[np.uint8]:
         """The upright picture, RGB uint8 [H, W, 3], C-contiguous; read-only, because all users share it.
@@ -76,16 +102,14 @@ class Media:
         return decode_picture(self.data, self.facts.name)
 
     def frames(self, sampling: Sampling) -> Iterator[Frame]:
-        """Yield frames of moving pictures in the order of their times; no two are the same frame.
+        """Yield frames of moving pictures in the order of their times, decoded as they are asked for.
 
         Raises:
             NoPictureError: The media has no moving pictures.
             CorruptMediaError: Nothing of them decodes.
         """
-        if self.facts.duration_s is None or self.facts.width_px is None:
-            msg = f"{self.facts.name!r} holds no moving pictures; give a video."
-            raise NoPictureError(msg)
-        return container.frames(self.data, self.facts.name, sampling)
+        self._require_pictures()
+        return sample(self.data, self.facts.name, sampling)
 
     @functools.cached_property
     def sound_N(self) -> NDArray[np.float32]:
@@ -95,9 +119,19 @@ class Media:
             NoSoundError: The media has no sound track.
             CorruptMediaError: Nothing of it decodes.
         """
+        self._require_sound()
+        if self._sound:
+            return self._sound.sound_N
+        sound_N = decode_sound(self.data, self.facts.name)
+        sound_N.setflags(write=False)
+        return sound_N
+
+    def _require_pictures(self) -> None:
+        if self.facts.duration_s is None or self.facts.width_px is None:
+            msg = f"{self.facts.name!r} holds no moving pictures; give a video."
+            raise NoPictureError(msg)
+
+    def _require_sound(self) -> None:
         if not self.facts.has_sound:
             msg = f"{self.facts.name!r} has no sound track; give a file with sound."
             raise NoSoundError(msg)
-        sound_N = container.sound(self.data, self.facts.name)
-        sound_N.setflags(write=False)
-        return sound_N

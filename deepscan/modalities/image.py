@@ -2,20 +2,19 @@
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan import config
-from deepscan.errors import ConfigError, NoFaceError, NoPictureError
-from deepscan.media import assets, degrade, pixels
-from deepscan.media.faces import Face, Finder, align_crop, default_finder, find_faces
+from deepscan.errors import NoFaceError, NoPictureError
+from deepscan.media import degrade, pixels
+from deepscan.media.faces import Face, align_crop, find_faces
 from deepscan.media.pixels import Picture
 from deepscan.media.source import Media
-from deepscan.modalities import MODALITIES, Column, Example, Modality
+from deepscan.modalities import MODALITIES, Column, Example, Modality, settings
+from deepscan.modalities.settings import FinderChoice
 from deepscan.recipe import Augment
 from deepscan.verdict import Box, Region
 
@@ -51,7 +50,7 @@ class ImagePrep:
 
     size_px: int = 224
     region: Literal["face", "whole"] = "face"
-    finder: Literal["auto", "yunet", "haar"] = "auto"
+    finder: FinderChoice = "auto"
     margin: float = 0.3
     no_face: Literal["abstain", "center"] = "abstain"
     min_face_px: int = 32
@@ -77,10 +76,7 @@ class ImagePrep:
             "equalize": (0, 1),
             "sharpen": (0, 1),
         }
-        for name, (low, high) in limits.items():
-            if not low <= (given := getattr(self, name)) <= high:
-                msg = f"Setting {name!r} of ImagePrep must be in [{low}, {high}], not {given}."
-                raise ConfigError(msg)
+        settings.check_ranges(self, limits)
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -109,11 +105,7 @@ class ImagePrep:
         Raises:
             ConfigError: The finder is still ``auto``.
         """
-        weights = ""
-        if self.region == "face" and (finder := self._chosen_finder()) in assets.ASSETS:
-            weights = assets.ASSETS.get(finder).sha256
-        identity = f"{config.digest(self)} {PREP_VERSION} {weights}"
-        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+        return settings.digest(self, PREP_VERSION, self.finder if self.region == "face" else None)
 
     def resolved(self) -> "ImagePrep":
         """Return the Prep with ``auto`` replaced by the best finder on this machine; call it once a run.
@@ -123,9 +115,7 @@ class ImagePrep:
         """
         if self.region == "whole":
             return self
-        finder = default_finder() if self.finder == "auto" else self.finder
-        if finder in assets.ASSETS:
-            assets.require(finder)
+        finder = settings.available_finder(self.finder)
         return self if finder == self.finder else dataclasses.replace(self, finder=finder)
 
     def __call__(self, media: Media) -> list[Example]:
@@ -144,7 +134,8 @@ class ImagePrep:
         picture_HWC = media.picture_HWC
         if self.region == "whole":
             return [self._central_square(picture_HWC)]
-        faces = find_faces(picture_HWC, finder=self._chosen_finder(), min_score=self.min_score)
+        finder = settings.settled_finder(self.finder)
+        faces = find_faces(picture_HWC, finder=finder, min_score=self.min_score)
         judged = [face for face in faces if min(face.width_px, face.height_px) >= self.min_face_px]
         if judged:
             return [self._face(picture_HWC, face) for face in judged[: self.max_faces]]
@@ -153,12 +144,6 @@ class ImagePrep:
         smaller = f"; {len(faces)} smaller" if faces else ""
         msg = f"No face of at least {self.min_face_px} px was found{smaller}. Give a larger picture."
         raise NoFaceError(msg)
-
-    def _chosen_finder(self) -> Finder:
-        if self.finder == "auto":
-            msg = "The finder 'auto' depends on the machine; take resolved(), or name 'yunet' or 'haar'."
-            raise ConfigError(msg)
-        return self.finder
 
     def _face(self, picture_HWC: Picture, face: Face) -> Example:
         crop_HWC = align_crop(picture_HWC, face, self.size_px, self.margin)

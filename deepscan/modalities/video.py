@@ -1,52 +1,89 @@
 """Moving pictures: a face followed through a clip, seen at several times."""
 
 import dataclasses
-import hashlib
+import functools
+import itertools
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan import config
-from deepscan.errors import NoFaceError
-from deepscan.media import assets
-from deepscan.media.faces import Finder, align_crop, default_finder, find_faces
+from deepscan.errors import ConfigError, NoFaceError, TooShortError
+from deepscan.media.faces import LOOKS_PX
 from deepscan.media.source import Media, Sampling
-from deepscan.modalities import MODALITIES, Column, Example, Modality
+from deepscan.media.tracks import Glimpse, Track, follow, look, steadied
+from deepscan.modalities import MODALITIES, Column, Example, Modality, settings
+from deepscan.modalities.image import draw_changes
+from deepscan.modalities.settings import FinderChoice
 from deepscan.recipe import Augment
-from deepscan.verdict import Region
+from deepscan.verdict import Box, Region
 
 PREP_VERSION = 1
+"""Part of every digest; goes up with any change of code that changes an Example."""
+
+_KINDS = ("even", "every", "window")
+_SHORTEN_CHANCE = 0.3
+_SKIP_CHANCE = 0.3
+_LEAST_KEPT = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class VideoPrep:
-    """Clips to face tracks: one Example a track.
+    """Clips to face tracks: one Example a track, the face that is seen longest first, then the largest.
 
-    Columns: ``frames`` uint8 [T, S, S, 3]; ``mask`` uint8 [T], 1 for the first frames, which are real, and 0
-    for the rest, which are padding (black); ``time_s`` float32 [T]; ``box`` float32 [T, 4], as fractions of
-    the upright picture. T is ``sampling.count``.
+    A clip may be cut into ``segments`` of equal length, each of which is sampled and followed on its own:
+    more Examples to learn from, and a closer look at a long clip.
+
+    Columns, T being ``sampling.count``: ``frames`` uint8 [T, S, S, 3], crops turned so that the eyes are
+    level; ``mask`` uint8 [T], 1 for the first frames, which are real, and 0 for the rest, which are padding
+    (all columns 0); ``time_s`` float32 [T], seconds since the clip's begin; ``box`` float32 [T, 4], the
+    face without the margin: left, top, right, bottom as fractions of the upright picture. Frames in which
+    the face was not found are left out, never made up. ``auto`` must be replaced by ``resolved()`` before a
+    Prep has a digest or runs.
 
     Attributes:
-        sampling: Which frames are looked at.
+        sampling: Which frames are looked at in each segment; kinds that take a number of frames of their
+            own are refused.
+        segments: Into how many parts of equal length the sampled time is cut; a clip of few frames is cut
+            into fewer.
         size_px: Side S of a crop.
-        finder: As for pictures.
+        finder: Who looks for faces: ``yunet`` (an asset), ``haar`` (ships with OpenCV), or ``auto``.
         margin: Share of the face that is added on each side, in [0, 2].
-        min_face_px: Faces whose shorter side is smaller are not judged.
-        min_score: Less certain faces are not judged, in [0, 1].
-        min_frames: A face must be seen in so many frames.
-        max_tracks: Only so many faces are judged, those seen longest and largest.
+        min_face_px: Faces whose shorter side is smaller, in the median over the clip, are not judged.
+        min_score: Less certain faces are not judged, in [0, 1]; see ``faces.Face``.
+        min_frames: A face must be seen in so many frames, at most ``sampling.count``.
+        max_tracks: Only so many faces of each segment are judged.
     """
 
     sampling: Sampling = Sampling()
+    segments: int = 1
     size_px: int = 112
-    finder: Literal["auto", "yunet", "haar"] = "auto"
+    finder: FinderChoice = "auto"
     margin: float = 0.3
     min_face_px: int = 32
     min_score: float = 0.6
     min_frames: int = 3
     max_tracks: int = 2
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: A value is out of range, or the sampling takes a number of frames of its own.
+        """
+        limits = {
+            "segments": (1, 64),
+            "size_px": (8, 4096),
+            "margin": (0, 2),
+            "min_face_px": (1, 4096),
+            "min_score": (0, 1),
+            "min_frames": (1, self.sampling.count),
+            "max_tracks": (1, 1000),
+        }
+        settings.check_ranges(self, limits)
+        if self.sampling.kind not in _KINDS:
+            msg = f"VideoPrep samples {', '.join(_KINDS)}, not {self.sampling.kind!r}; set sampling.kind."
+            raise ConfigError(msg)
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -71,13 +108,20 @@ class VideoPrep:
 
     @property
     def digest(self) -> str:
-        """Hex digest of the settings, the version of this code and the finder's weights."""
-        weights = assets.ASSETS.get(self.finder).sha256 if self.finder in assets.ASSETS else ""
-        return hashlib.sha256(f"{config.digest(self)} {PREP_VERSION} {weights}".encode()).hexdigest()[:16]
+        """Hex digest of the settings, the version of this code and the finder's weights.
+
+        Raises:
+            ConfigError: The finder is still ``auto``.
+        """
+        return settings.digest(self, PREP_VERSION, self.finder)
 
     def resolved(self) -> "VideoPrep":
-        """Return the Prep with ``auto`` replaced by the best finder on this machine."""
-        finder: Finder = default_finder() if self.finder == "auto" else self.finder
+        """Return the Prep with ``auto`` replaced by the best finder on this machine; call it once a run.
+
+        Raises:
+            AssetError: The finder's weights are absent or altered.
+        """
+        finder = settings.available_finder(self.finder)
         return self if finder == self.finder else dataclasses.replace(self, finder=finder)
 
     def features(self, example: Example) -> Example:
@@ -85,47 +129,150 @@ class VideoPrep:
         return {name: example[name] for name in self.needs}
 
     def __call__(self, media: Media) -> list[Example]:
-        """Prepare a clip."""
-        example = {name: np.zeros(c.shape, c.dtype) for name, c in self.columns.items()}
-        seen = 0
-        for frame in media.frames(self.sampling):
-            height, width = frame.picture_HWC.shape[:2]
-            for face in find_faces(frame.picture_HWC, finder=self.resolved().finder)[:1]:  # type: ignore[arg-type]
-                example["frames"][seen] = align_crop(frame.picture_HWC, face, self.size_px, self.margin)
-                example["mask"][seen] = 1
-                example["time_s"][seen] = frame.time_s
-                example["box"][seen] = np.clip(np.array(face.box_px) / (width, height, width, height), 0, 1)
-                seen += 1
-        if seen < self.min_frames:
-            msg = "No face was found."
+        """Prepare a clip: one Example a face that is seen long enough.
+
+        Raises:
+            NoPictureError: The media has no moving pictures.
+            TooShortError: The clip has fewer frames than ``min_frames``.
+            NoFaceError: No face is seen in so many frames.
+            AssetError: The finder's weights are absent; another finder never takes its place.
+            ConfigError: The finder is still ``auto``.
+            MediaError: The media does not decode.
+        """
+        glimpses = self._look(media)
+        if len(glimpses) < self.min_frames:
+            msg = (
+                f"{media.facts.name!r} gave {len(glimpses)} frames where {self.min_frames} are needed; "
+                "give a longer clip or lower min_frames."
+            )
+            raise TooShortError(msg)
+        examples = [example for part in self._cut(glimpses) for example in self._examples(part)]
+        if not examples:
+            shown = sum(bool(each.faces) for each in glimpses)
+            msg = (
+                f"No face of at least {self.min_face_px} px could be followed through {self.min_frames} "
+                f"frames; {shown} of {len(glimpses)} show a face. Give a clip that shows it longer or larger."
+            )
             raise NoFaceError(msg)
-        return [example]
+        return examples
+
+    def _look(self, media: Media) -> list[Glimpse]:
+        """Look for faces in small pictures; if those show few, look at the clip again in more detail."""
+        sampling = dataclasses.replace(self.sampling, count=self.segments * self.sampling.count)
+        search = functools.partial(
+            look,
+            finder=settings.settled_finder(self.finder),
+            min_score=self.min_score,
+            margin=self.margin,
+        )
+        glimpses = search(media.frames(sampling), looks_px=LOOKS_PX[:1])
+        if 2 * sum(bool(each.faces) for each in glimpses) >= len(glimpses):
+            return glimpses
+        return search(media.frames(sampling), looks_px=LOOKS_PX)
+
+    def _cut(self, glimpses: list[Glimpse]) -> list[list[Glimpse]]:
+        count = min(self.segments, len(glimpses) // self.min_frames)
+        edges = [len(glimpses) * number // count for number in range(count + 1)]
+        return [glimpses[begin:end] for begin, end in itertools.pairwise(edges)]
+
+    def _examples(self, glimpses: list[Glimpse]) -> list[Example]:
+        tracks = follow([each.time_s for each in glimpses], [each.faces for each in glimpses])
+        judged = [track for track in tracks if self._judges(track)][: self.max_tracks]
+        return [self._example(steadied(track), glimpses) for track in judged]
+
+    def _judges(self, track: Track) -> bool:
+        return len(track.sights) >= self.min_frames and track.side_px >= self.min_face_px
+
+    def _example(self, track: Track, glimpses: list[Glimpse]) -> Example:
+        example = {name: np.zeros(column.shape, column.dtype) for name, column in self.columns.items()}
+        for number, sight in enumerate(track.sights):
+            glimpse = glimpses[sight.frame]
+            example["frames"][number] = glimpse.crop(sight.face, self.size_px, self.margin)
+            example["box"][number] = glimpse.fraction(sight.face)
+            example["time_s"][number] = sight.time_s
+            example["mask"][number] = 1
+        return example
+
+
+def augment_frames(example: Example, augment: Augment, rng: np.random.Generator) -> Example:
+    """Return the Example changed at random, all frames alike; padding stays black and at the end.
+
+    The changes are those of pictures (only the grain of noise differs from frame to frame, as a camera's
+    does). Level ``advanced`` also shortens the clip to a stretch of it, or skips frames; at least half of
+    them stay. Time is never turned round: speech and faces run one way, and a model may learn how.
+    With ``augment.crop`` below 1 the frames are smaller squares, at the scale they had.
+    """
+    if augment.level == "advanced":
+        example = _keep(example, _draw_kept(int(example["mask"].sum()), rng))
+    seen, side_px = int(example["mask"].sum()), example["frames"].shape[1]
+    frames = list(example["frames"][:seen])
+    for change in draw_changes(augment, side_px, rng):
+        frames = [change(frame_HWC) for frame_HWC in frames]
+    padding = [np.zeros_like(frames[0])] * (len(example["mask"]) - seen)
+    return {**example, "frames": np.stack(frames + padding)}
+
+
+def _draw_kept(seen: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Draw which of the real frames stay, ascending."""
+    kept = np.arange(seen)
+    least = int(np.ceil(_LEAST_KEPT * seen))
+    if rng.random() < _SHORTEN_CHANCE:
+        count = int(rng.integers(least, len(kept) + 1))
+        begin = int(rng.integers(0, len(kept) - count + 1))
+        kept = kept[begin : begin + count]
+    if rng.random() < _SKIP_CHANCE:
+        count = int(rng.integers(least, len(kept) + 1))
+        kept = np.sort(rng.choice(kept, count, replace=False))
+    return kept
+
+
+def _keep(example: Example, kept: NDArray[np.intp]) -> Example:
+    shorter = {name: np.zeros_like(array) for name, array in example.items()}
+    for name, array in example.items():
+        shorter[name][: len(kept)] = array[kept]
+    return shorter
 
 
 def _accepts(media: Media) -> bool:
     return media.facts.width_px is not None and media.facts.duration_s is not None
 
 
-def augment_frames(example: Example, augment: Augment, rng: np.random.Generator) -> Example:
-    """Return the Example changed at random, all frames alike."""
-    return example
-
-
 def _aggregate(logits: NDArray[np.float32]) -> float:
+    """The most suspicious face decides."""
     return float(np.max(logits))
 
 
 def _moments(example: Example, count: int) -> list[Region]:
-    times_s, boxes = example["time_s"].tolist(), example["box"].tolist()
+    """The frames that are real: each from half way to the one before to half way to the one after.
+
+    A moment reaches no further than half the usual distance of frames, so that seconds in which the face
+    was not found belong to none.
+    """
     seen = int(example["mask"].sum())
+    times_s = example["time_s"][:seen].astype(float)
+    gaps_s = np.diff(times_s)
+    reach_s = float(np.median(gaps_s)) / 2 if seen > 1 else 0.0
+    halves_s = np.concatenate([[reach_s], np.minimum(gaps_s / 2, reach_s), [reach_s]])
+    starts_s, ends_s = np.maximum(times_s - halves_s[:-1], 0), times_s + halves_s[1:]
     return [
-        Region(box=tuple(boxes[i]), start_s=times_s[i], end_s=times_s[i]) for i in range(min(seen, count))
+        Region(box=_box(box), start_s=start_s, end_s=end_s)
+        for box, start_s, end_s in zip(
+            example["box"][: min(seen, count)], starts_s.tolist(), ends_s.tolist(), strict=False
+        )
     ]
 
 
 def _locate(example: Example) -> Region:
-    moments = _moments(example, len(example["mask"]))
-    return Region(box=moments[0].box, start_s=moments[0].start_s, end_s=moments[-1].end_s)
+    """Where the face mostly is, from its first moment to its last."""
+    seen = int(example["mask"].sum())
+    moments = _moments(example, seen)
+    box = _box(np.median(example["box"][:seen], axis=0))
+    return Region(box=box, start_s=moments[0].start_s, end_s=moments[-1].end_s)
+
+
+def _box(values: NDArray[np.float32]) -> Box:
+    left, top, right, bottom = values.tolist()
+    return left, top, right, bottom
 
 
 MODALITIES.register(

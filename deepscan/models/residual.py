@@ -7,14 +7,12 @@ apart that have the same mean. Train it on random crops: traces are everywhere, 
 
 import dataclasses
 
-import torch
 from torch import Tensor, nn
 
 from deepscan.modalities.image import ImagePrep
 from deepscan.models import ModelSpec, register
 from deepscan.nn.heads import Head, HeadConfig
-from deepscan.nn.initialize import he_normal
-from deepscan.nn.residuals import Residuals
+from deepscan.nn.residuals import MeanAndDeviation, Residuals, full_resolution
 from deepscan.recipe import Augment, Choice, Optimizer, Range, Recipe, Schedule
 
 
@@ -32,16 +30,6 @@ class ResidualConfig(HeadConfig):
     clip: float = 3.0
 
 
-class MeanAndDeviation(nn.Module):
-    """Pools float [B, C, H, W] into the mean and standard deviation of each channel, float [B, 2 C]."""
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return the pooled features."""
-        x_BCN = x_BCHW.float().flatten(2)
-        deviation_BC = (x_BCN.var(2, correction=0) + 1e-5).sqrt()
-        return torch.cat([x_BCN.mean(2), deviation_BC], 1)
-
-
 class ResidualNet(nn.Module):
     """Residuals, two convolutions a resolution, pooled means and deviations, one logit."""
 
@@ -49,25 +37,13 @@ class ResidualNet(nn.Module):
         """Create the network with fresh weights."""
         super().__init__()
         self.residuals = Residuals(config.clip)
-        layers: list[nn.Module] = []
-        before = Residuals.channels
-        for channels in config.channels:
-            layers += [nn.AvgPool2d(2)] if layers else []
-            layers += [_convolution(before, channels), _convolution(channels, channels)]
-            before = channels
-        self.layers = nn.Sequential(*layers)
-        he_normal(self.layers)
+        self.layers = full_resolution(Residuals.channels, config.channels)
         self.pool = MeanAndDeviation()
-        self.head = Head(2 * before, config.widths, config.dropout)
+        self.head = Head(2 * config.channels[-1], config.widths, config.dropout)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return the logit for uint8 [B, H, W, 3] of any size from 16 px on."""
         return {"logit": self.head(self.pool(self.layers(self.residuals(pixels))))}
-
-
-def _convolution(before: int, after: int) -> nn.Sequential:
-    conv = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 
 
 register(

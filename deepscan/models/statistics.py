@@ -19,13 +19,8 @@ from torch.nn import functional
 from deepscan.errors import ConfigError
 from deepscan.modalities.image import ImagePrep
 from deepscan.models import ModelSpec, register
+from deepscan.nn.runs import RUNS, SCALES, count_runs, differences, histogram, reduced, to_ycc
 from deepscan.recipe import Augment, Choice, Optimizer, Range, Recipe, Schedule
-
-LEVELS = 5
-RUN = 4
-RUNS = LEVELS**RUN
-SCALES = ((1, 1.0), (2, 1.5), (4, 2.0), (8, 2.0))
-"""By how much a picture is reduced, and the grey levels that a step of its differences spans."""
 
 ENDS = (0, 1, 2, 253, 254, 255)
 TONES = 64
@@ -76,19 +71,15 @@ class Statistics(nn.Module):
     It treats every picture alone and has nothing to train.
 
     Attributes:
-        to_ycc: float [3, 3], RGB to Y, Cb, Cr (ITU-R BT.601, full range, without offsets).
         high_pass: float [1, 1, 3, 3].
     """
 
-    to_ycc: Tensor
     high_pass: Tensor
 
     def __init__(self) -> None:
         """Create the filters."""
         super().__init__()
-        ycc = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))
         square = ((-0.25, 0.5, -0.25), (0.5, -1.0, 0.5), (-0.25, 0.5, -0.25))
-        self.register_buffer("to_ycc", torch.tensor(ycc))
         self.register_buffer("high_pass", torch.tensor(square)[None, None])
 
     @torch.no_grad()
@@ -96,53 +87,23 @@ class Statistics(nn.Module):
         """Return the groups, in the order of ``GROUPS``; sides of the pictures are at least 32 px."""
         with torch.autocast(pixels_BHWC.device.type, enabled=False):
             rgb_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float().contiguous()
-            ycc_BCHW = torch.einsum("ij,bjhw->bihw", self.to_ycc, rgb_BCHW)
-            return [*_runs(ycc_BCHW), *_tones(pixels_BHWC), *_colors(rgb_BCHW), *self._energies(ycc_BCHW)]
+            ycc_BCHW = to_ycc(rgb_BCHW)
+            runs = [count_runs(levels_BCHW).sqrt().flatten(1) for levels_BCHW in differences(ycc_BCHW)]
+            return [*runs, *_tones(pixels_BHWC), *_colors(rgb_BCHW), *self._energies(ycc_BCHW)]
 
     def _energies(self, ycc_BCHW: Tensor) -> list[Tensor]:
         groups = []
         for scale in ENERGY_SCALES:
-            planes = _reduced(ycc_BCHW, scale).flatten(0, 1)[:, None]
+            planes = reduced(ycc_BCHW, scale).flatten(0, 1)[:, None]
             energy = functional.conv2d(planes, self.high_pass, padding=1).abs()
             mapped = functional.adaptive_avg_pool2d(energy, ENERGY_GRID)
             groups.append((mapped + 0.2).log().view(len(ycc_BCHW), -1))
         return groups
 
 
-def _runs(ycc_BCHW: Tensor) -> list[Tensor]:
-    """Return the co-occurrences at every scale; chroma differs less than luma, so its steps are halved."""
-    step_C11 = torch.tensor([2.0, 1.0, 1.0], device=ycc_BCHW.device).view(3, 1, 1)
-    groups = []
-    for scale, step in SCALES:
-        small = _reduced(ycc_BCHW, scale)
-        difference = (small[..., 1:] - small[..., :-1]) / (step_C11 * step)
-        levels = (difference.round_().clamp_(-2, 2) + 2).to(torch.int16)
-        groups.append(_count_runs(levels.flatten(0, 1)).view(len(ycc_BCHW), -1))
-    return groups
-
-
-def _count_runs(levels_NHW: Tensor) -> Tensor:
-    """Return the square roots of the shares of all runs of four levels, float [N, 625].
-
-    Runs along rows and columns count alike, and so do a run, its mirror image and its negative: the
-    measure does not change when a picture is flipped.
-    """
-    total = torch.zeros(len(levels_NHW), RUNS, device=levels_NHW.device)
-    for plane in (levels_NHW, levels_NHW.transpose(1, 2).contiguous()):
-        width = plane.shape[2] - RUN + 1
-        code = plane[:, :, :width]
-        for shift in range(1, RUN):
-            code = code * LEVELS + plane[:, :, shift : shift + width]
-        total += _histogram(code.flatten(1), RUNS)
-    cube = (total / total.sum(1, keepdim=True)).view(-1, *[LEVELS] * RUN)
-    cube = cube + cube.flip(1, 2, 3, 4)
-    cube = cube + cube.permute(0, 4, 3, 2, 1)
-    return cube.flatten(1).sqrt()
-
-
 def _tones(pixels_BHWC: Tensor) -> list[Tensor]:
     colors = pixels_BHWC.flatten(1, 2).transpose(1, 2).flatten(0, 1)
-    share = (_histogram(colors, 256) / colors.shape[1]).view(len(pixels_BHWC), 3, 256)
+    share = (histogram(colors, 256) / colors.shape[1]).view(len(pixels_BHWC), 3, 256)
     coarse = share.view(len(pixels_BHWC), 3, TONES, -1).sum(3)
     return [(share[..., list(ENDS)] + 1e-5).log().flatten(1), coarse.sqrt().flatten(1)]
 
@@ -152,17 +113,6 @@ def _colors(rgb_BCHW: Tensor) -> list[Tensor]:
     square = functional.adaptive_avg_pool2d(rgb_BCHW.square(), COLOR_GRID)
     spread = (square - mean.square()).clamp(min=0).sqrt()
     return [mean.flatten(1) / 64, (spread + 0.5).log().flatten(1)]
-
-
-def _reduced(x_BCHW: Tensor, scale: int) -> Tensor:
-    return x_BCHW if scale == 1 else functional.avg_pool2d(x_BCHW, scale)
-
-
-def _histogram(values_NK: Tensor, bins: int) -> Tensor:
-    """Return how often each value in [0, bins) occurs in each row, float [N, bins]."""
-    offset = torch.arange(len(values_NK), device=values_NK.device, dtype=torch.int32)[:, None] * bins
-    counts = torch.bincount((values_NK + offset).flatten(), minlength=len(values_NK) * bins)
-    return counts.view(len(values_NK), bins).float()
 
 
 class Members(nn.Module):

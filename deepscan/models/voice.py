@@ -12,12 +12,18 @@ from deepscan.models import ModelSpec, register
 from deepscan.nn.heads import Head, HeadConfig
 from deepscan.recipe import Augment, Optimizer, Range, Recipe
 
+RARE = 3.0
+"""Measures so many deviations from their mean are about as telling as those further off."""
+
+GAIN = 4.0
+"""Few measures, small steps: larger numbers let the first layer learn as fast as the last."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class VoiceConfig(HeadConfig):
     """Settings of the network: those of any head; no dense layers make a logistic regression."""
 
-    widths: tuple[int, ...] = (32,)
+    widths: tuple[int, ...] = (64,)
 
 
 class VoiceModel(nn.Module):
@@ -32,7 +38,7 @@ class VoiceModel(nn.Module):
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return the logit for the measures of a window, float32 [B, measures, 1]."""
         x_BF = self.standardize(features[..., 0])
-        return {"logit": self.head(torch.tanh(x_BF / 3) * 3)}
+        return {"logit": self.head(torch.tanh(x_BF / RARE) * RARE * GAIN)}
 
 
 register(

@@ -1,11 +1,15 @@
-"""Attention over channels and places (CBAM: Woo, Park, Lee and Kweon, ECCV 2018)."""
+"""Attention over channels and places of a picture, and between the moments of a clip."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class ChannelAttention(nn.Module):
-    """Which channels matter: ``sigmoid(MLP(mean over places) + MLP(maximum over places))``, eq. 2."""
+    """Which channels matter: ``sigmoid(MLP(mean over places) + MLP(maximum over places))``.
+
+    CBAM: Woo, Park, Lee and Kweon, ECCV 2018, eq. 2.
+    """
 
     def __init__(self, channels: int, ratio: int) -> None:
         """Create the shared MLP with ``channels / ratio`` hidden units, at least one."""
@@ -22,7 +26,7 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Which places matter: ``sigmoid(7x7 convolution of mean and maximum over channels)``, eq. 3."""
+    """Which places matter: ``sigmoid(7x7 convolution of mean and maximum over channels)``, CBAM's eq. 3."""
 
     def __init__(self) -> None:
         """Create the convolution."""
@@ -36,7 +40,7 @@ class SpatialAttention(nn.Module):
 
 
 class Attention(nn.Module):
-    """Scales channels, then places (eq. 1); the shape stays, float [B, C, H, W]."""
+    """Scales channels, then places (CBAM's eq. 1); the shape stays, float [B, C, H, W]."""
 
     def __init__(self, channels: int, ratio: int) -> None:
         """Create both parts for ``channels``; ``ratio`` is the reduction of the channel MLP."""
@@ -49,3 +53,30 @@ class Attention(nn.Module):
         x_BCHW = x_BCHW * self.channel(x_BCHW)
         weighted_BCHW: Tensor = x_BCHW * self.spatial(x_BCHW)
         return weighted_BCHW
+
+
+class MomentAttention(nn.Module):
+    """Lets every moment look at all others: multi-head self-attention (Vaswani et al., NeurIPS 2017).
+
+    What a moment gathers is added to what it was. Moments have no places here: a recurrent layer that
+    follows knows their order.
+    """
+
+    def __init__(self, features: int, heads: int) -> None:
+        """Create the layer; ``heads`` divides ``features``."""
+        super().__init__()
+        assert features % heads == 0, "each head gets an equal share of the features"
+        self.heads = heads
+        self.norm = nn.LayerNorm(features)
+        self.ask = nn.Linear(features, 3 * features, bias=False)
+        self.gather = nn.Linear(features, features, bias=False)
+
+    def forward(self, x_BTF: Tensor, mask_BT: Tensor) -> Tensor:
+        """Return float [B, T, F]; moments whose ``mask_BT`` is False are seen by none."""
+        query_key_value = self.ask(self.norm(x_BTF)).unflatten(2, (3, self.heads, -1))
+        query_BHTD, key_BHTD, value_BHTD = query_key_value.permute(2, 0, 3, 1, 4).unbind()
+        seen_BHTD = functional.scaled_dot_product_attention(
+            query_BHTD, key_BHTD, value_BHTD, attn_mask=mask_BT[:, None, None]
+        )
+        gathered_BTF: Tensor = x_BTF + self.gather(seen_BHTD.transpose(1, 2).flatten(2))
+        return gathered_BTF

@@ -1,8 +1,10 @@
-"""Fixed high-pass filters: what is left of a picture when its content is predicted away."""
+"""What is left of a picture when its content is predicted away, and layers that keep its resolution."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from deepscan.nn.initialize import he_normal
 
 EDGE = ((0, 0, 0), (0, -1, 1), (0, 0, 0))
 LAPLACE = ((-1, 2, -1), (2, -4, 2), (-1, 2, -1))
@@ -45,3 +47,35 @@ class Residuals(nn.Module):
         x_BCHW = pixels_BHWC.permute(0, 3, 1, 2).to(self.kernels.dtype)
         x_BCHW = functional.pad(x_BCHW, (2, 2, 2, 2), mode="reflect")
         return functional.conv2d(x_BCHW, self.kernels, groups=3).clamp(-self.clip, self.clip) / self.clip
+
+
+class MeanAndDeviation(nn.Module):
+    """Pools float [B, C, H, W] into the mean and standard deviation of each channel, float [B, 2 C]."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the pooled features."""
+        x_BCN = x_BCHW.float().flatten(2)
+        deviation_BC = (x_BCN.var(2, correction=0) + 1e-5).sqrt()
+        return torch.cat([x_BCN.mean(2), deviation_BC], 1)
+
+
+def full_resolution(before: int, widths: tuple[int, ...]) -> nn.Sequential:
+    """Return two 3x3 convolutions a resolution: the picture's own, half of it, a quarter and so on.
+
+    Args:
+        before: Channels that come in.
+        widths: Channels at each resolution.
+    """
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.AvgPool2d(2)] if layers else []
+        layers += [_convolution(before, width), _convolution(width, width)]
+        before = width
+    stack = nn.Sequential(*layers)
+    he_normal(stack)
+    return stack
+
+
+def _convolution(before: int, after: int) -> nn.Sequential:
+    conv = nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True))

@@ -44,6 +44,24 @@ def trunk_of(model: nn.Module) -> nn.Module:
     return model.get_submodule("trunk")
 
 
+def feature_maps(trunk: nn.Module, x_BCHW: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return what the layers of a trunk with these names make of a picture, by name.
+
+    Args:
+        trunk: A chain of named layers, as ``PublicTrunk.build`` returns it.
+        x_BCHW: What the first of them reads.
+        names: Layers to look at; those after the last of them are not run.
+    """
+    maps: dict[str, Tensor] = {}
+    for name, layer in trunk.named_children():
+        x_BCHW = layer(x_BCHW)
+        if name in names:
+            maps[name] = x_BCHW
+        if len(maps) == len(names):
+            break
+    return maps
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PublicTrunk:
     """A torchvision network without its classifier.

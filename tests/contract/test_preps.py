@@ -12,10 +12,13 @@ from PIL import Image
 
 from deepscan import config, modalities
 from deepscan.errors import AbstainError, ConfigError, MediaError
-from deepscan.media.source import Media
+from deepscan.media.source import Media, Sampling
+from deepscan.media.spectra import FrontEnd
 from deepscan.modalities import MODALITIES
 from deepscan.recipe import Augment
+from tests.clips import clip
 from tests.material import DrawnFace, draw, encoded
+from tests.sounds import speech, wav
 
 for found in pkgutil.iter_modules(modalities.__path__):
     importlib.import_module(f"{modalities.__name__}.{found.name}")
@@ -25,6 +28,21 @@ CHEAP = {
         {"size_px": 48, "finder": "haar"},
         {"size_px": 48, "region": "whole"},
         {"size_px": 33, "finder": "haar", "no_face": "center", "denoise": 1, "sharpen": 1, "margin": 0},
+    ),
+    "video": (
+        {"size_px": 24, "finder": "haar", "sampling": Sampling(count=5)},
+        {
+            "size_px": 17,
+            "finder": "haar",
+            "min_frames": 1,
+            "margin": 0,
+            "sampling": Sampling(kind="every", step=3),
+        },
+    ),
+    "audio": (
+        {"window_s": 0.5, "hop_s": 0.25, "max_windows": 1},
+        {"window_s": 2.0, "trim": False, "front_end": FrontEnd(kind="wave")},
+        {"window_s": 1.5, "hop_s": 0.1, "min_s": 0.01, "front_end": FrontEnd(kind="voice")},
     ),
 }
 CASES = [(name, number) for name, settings in CHEAP.items() for number in range(len(settings))]
@@ -46,18 +64,52 @@ def noise_file(height, width, mode="RGB"):
     return encoded(values[..., 0] if mode == "L" else values)
 
 
+def face_clip(count=7, times_s=None, size_px=(200, 160)):
+    faces = (DrawnFace(x_px=90 + number, y_px=80, radius_px=45) for number in range(count))
+    return clip([draw(face, size_px=size_px) for face in faces], times_s=times_s)
+
+
 ODD_FILES = {
-    "face": face_file(),
-    "jpeg": face_file("JPEG", quality=60),
-    "turned": encoded(np.rot90(draw(DrawnFace())), "JPEG", exif=turned_exif(6)),
-    "one pixel": noise_file(1, 1),
-    "one row": noise_file(1, 300),
-    "one column": noise_file(300, 1),
-    "odd": noise_file(31, 47),
-    "grey": noise_file(60, 50, "L"),
-    "truncated": face_file("JPEG")[:-2000],
-    "truncated png": face_file()[:900],
+    "image": {
+        "face": face_file(),
+        "jpeg": face_file("JPEG", quality=60),
+        "turned": encoded(np.rot90(draw(DrawnFace())), "JPEG", exif=turned_exif(6)),
+        "one pixel": noise_file(1, 1),
+        "one row": noise_file(1, 300),
+        "one column": noise_file(300, 1),
+        "odd": noise_file(31, 47),
+        "grey": noise_file(60, 50, "L"),
+        "truncated": face_file("JPEG")[:-2000],
+        "truncated png": face_file()[:900],
+    },
+    "video": {
+        "face": face_clip(),
+        "uneven": face_clip(times_s=(0, 0.04, 0.5, 0.54, 1.1, 3.0, 3.01)),
+        "odd sides": face_clip(size_px=(199, 161)),
+        "one frame": face_clip(1),
+        "tiny": clip([np.full((16, 16, 3), 90, np.uint8)] * 5),
+        "truncated": face_clip()[:900],
+        "still": face_file(),
+    },
+    "audio": {
+        "face": wav(speech(1.1)),
+        "stereo": wav(np.stack([speech(3), speech(3, seed=1)], axis=1), rate_hz=44_100),
+        "odd rate": wav(speech(0.8), rate_hz=11_025),
+        "cut off": wav(speech(1.1))[:50_001],
+        "one sample": wav(speech(1)[:1]),
+        "few samples": wav(speech(1)[:399]),
+        "silence": wav(np.zeros(9000)),
+        "truncated": wav(speech(1))[:30],
+        "no sound": face_file(),
+    },
 }
+"""By modality; each has a ``face`` (or voice) that is beyond doubt."""
+SOUND = {
+    "image": ("face", "jpeg", "turned"),
+    "video": ("face", "uneven", "odd sides"),
+    "audio": ("face", "stereo", "odd rate", "cut off"),
+}
+BROKEN = {"image": ("truncated", "truncated png"), "video": ("truncated",), "audio": ("truncated",)}
 REFUSED = (MediaError, AbstainError)
 
 
@@ -79,12 +131,23 @@ def prep(case):
 
 
 @pytest.fixture
-def media():
-    return Media.from_bytes(ODD_FILES["face"], "face.png")
+def media(modality):
+    return Media.from_bytes(ODD_FILES[modality.name]["face"], "face")
 
 
-def prepared(prep, name):
-    return prep(Media.from_bytes(ODD_FILES[name], name))
+def each_file(files):
+    """Parametrise a test with every Prep and these of its modality's files."""
+    pairs = [(case, name) for case in CASES for name in files[case[0]]]
+    ids = [f"{case[0]}{case[1]}-{name}" for case, name in pairs]
+    return pytest.mark.parametrize(("case", "name"), pairs, indirect=["case"], ids=ids)
+
+
+@pytest.fixture
+def odd_media(modality, name):
+    return Media.from_bytes(ODD_FILES[modality.name][name], name)
+
+
+PICTURES_ONLY = pytest.mark.parametrize("case", [case for case in CASES if case[0] == "image"], indirect=True)
 
 
 def same(first, second):
@@ -95,10 +158,10 @@ def test_every_modality_is_tried():
     assert set(CHEAP) == set(MODALITIES.names())
 
 
-@pytest.mark.parametrize("name", ODD_FILES)
-def test_examples_match_the_columns_or_the_file_is_refused_by_a_typed_error(prep, name):
+@each_file(ODD_FILES)
+def test_examples_match_the_columns_or_the_file_is_refused_by_a_typed_error(prep, modality, name):
     try:
-        examples = prepared(prep, name)
+        examples = prep(Media.from_bytes(ODD_FILES[modality.name][name], name))
     except REFUSED:
         return
     assert examples
@@ -110,28 +173,31 @@ def test_examples_match_the_columns_or_the_file_is_refused_by_a_typed_error(prep
             assert example[key].flags.writeable
 
 
-@pytest.mark.parametrize("name", ["face", "jpeg", "turned"])
-def test_sound_files_are_not_refused(prep, name):
-    assert len(prepared(prep, name)) == 1
+@each_file(SOUND)
+def test_sound_files_are_not_refused(prep, modality, odd_media):
+    assert modality.accepts(odd_media)
+    assert len(prep(odd_media)) == 1
 
 
-@pytest.mark.parametrize("name", ["truncated", "truncated png"])
-def test_truncated_files_are_refused(prep, name):
+@each_file(BROKEN)
+def test_truncated_files_are_refused(prep, modality, name):
     with pytest.raises(MediaError):
-        prepared(prep, name)
+        prep(Media.from_bytes(ODD_FILES[modality.name][name], name))
 
 
+@PICTURES_ONLY
 def test_turned_file_gives_the_examples_of_the_upright_picture(prep):
-    upright = Media.from_bytes(ODD_FILES["turned"], "turned").picture_HWC
-    upright = Media.from_bytes(encoded(upright), "upright")
-    assert all(same(*pair) for pair in zip(prepared(prep, "turned"), prep(upright), strict=True))
+    turned = Media.from_bytes(ODD_FILES["image"]["turned"], "turned")
+    upright = Media.from_bytes(encoded(turned.picture_HWC), "upright")
+    assert all(same(*pair) for pair in zip(prep(turned), prep(upright), strict=True))
 
 
-def test_same_file_gives_the_same_examples(prep):
-    first, second = prepared(prep, "face"), prepared(prep, "face")
-    assert all(same(*pair) for pair in zip(first, second, strict=True))
+def test_same_file_gives_the_same_examples(prep, modality, media):
+    again = Media.from_bytes(ODD_FILES[modality.name]["face"], "again")
+    assert all(same(*pair) for pair in zip(prep(media), prep(again), strict=True))
 
 
+@PICTURES_ONLY
 def test_media_is_not_changed(prep, media):
     before = media.picture_HWC.copy()
     prep(media)
@@ -168,16 +234,38 @@ def test_unknown_setting_is_refused(prep):
         config.from_dict(type(prep), {"nonsense": 1})
 
 
-def test_inputs_are_columns(prep):
-    assert prep.inputs
-    assert set(prep.inputs) <= set(prep.columns)
+def test_features_read_what_they_need_and_give_the_inputs(prep, media):
+    example = prep(media)[0]
+    features = prep.features({name: example[name] for name in prep.needs})
+    assert features
+    assert {name: (array.shape, str(array.dtype)) for name, array in features.items()} == {
+        name: (column.shape, column.dtype) for name, column in prep.inputs.items()
+    }
+    assert same(features, prep.features(example))
 
 
-def test_region_lies_in_the_picture(modality, prep, media):
+def lies_in(region, media):
+    box, (start_s, end_s) = region.box, (region.start_s, region.end_s)
+    inside = box is None or (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1)
+    timed = media.facts.duration_s is not None
+    return inside and (
+        0 <= start_s < end_s <= 1.2 * media.facts.duration_s if timed else start_s is end_s is None
+    )
+
+
+def test_region_lies_in_the_media(modality, prep, media):
     for example in prep(media):
-        left, top, right, bottom = modality.locate(example).box
-        assert 0 <= left < right <= 1
-        assert 0 <= top < bottom <= 1
+        assert lies_in(modality.locate(example), media)
+
+
+def test_moments_lie_in_the_media_in_the_order_of_time(modality, prep, media):
+    if modality.moments is None:
+        return
+    for example in prep(media):
+        moments = modality.moments(example, 4)
+        assert 1 <= len(moments) <= 4
+        assert all(lies_in(moment, media) for moment in moments)
+        assert [moment.start_s for moment in moments] == sorted(moment.start_s for moment in moments)
 
 
 @pytest.mark.parametrize("level", ["none", "basic", "advanced"])
@@ -197,7 +285,7 @@ def test_augmentation_keeps_dtypes_and_depends_on_its_generator_only(modality, p
             key: np.dtype(column.dtype) for key, column in prep.columns.items()
         }
         assert all(array.flags.c_contiguous for array in changed.values())
-        assert len({changed[key].shape for changed in runs[0] for key in prep.inputs}) == len(prep.inputs)
+        assert len({changed[key].shape for changed in runs[0] for key in prep.needs}) == len(prep.needs)
 
 
 @pytest.mark.parametrize("level", ["basic", "advanced"])

@@ -7,7 +7,7 @@ import pytest
 
 from deepscan import config
 from deepscan.errors import AssetError, ConfigError, NoFaceError
-from deepscan.media import pixels
+from deepscan.media import assets, pixels
 from deepscan.media.faces import find_faces
 from deepscan.media.source import Media
 from deepscan.modalities import MODALITIES
@@ -154,8 +154,8 @@ def test_every_field_changes_the_digest(name):
 def test_new_weights_or_new_code_change_the_digest(monkeypatch):
     prep = ImagePrep(finder="yunet")
     before, haar_before = prep.digest, FACE.digest
-    altered = dataclasses.replace(image_module.assets.ASSETS.get("yunet"), sha256="0" * 64)
-    monkeypatch.setitem(image_module.assets.ASSETS._items, "yunet", altered)
+    altered = dataclasses.replace(assets.ASSETS.get("yunet"), sha256="0" * 64)
+    monkeypatch.setitem(assets.ASSETS._items, "yunet", altered)
     assert prep.digest != before
     assert FACE.digest == haar_before
     monkeypatch.setattr(image_module, "PREP_VERSION", 0)

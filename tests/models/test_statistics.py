@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -18,19 +16,6 @@ def test_the_groups_have_the_lengths_that_are_declared():
     measured = Statistics()(pictures())
     assert [group.shape for group in measured] == [(2, length) for length, _ in GROUPS]
     assert all(group.dtype == torch.float32 and group.isfinite().all() for group in measured)
-
-
-def test_co_occurrences_count_what_a_loop_counts():
-    levels = np.random.default_rng(1).integers(0, 5, (1, 6, 7))
-    counts = np.zeros((5, 5, 5, 5))
-    for plane in (levels[0], levels[0].T):
-        for row, start in itertools.product(range(plane.shape[0]), range(plane.shape[1] - 3)):
-            counts[tuple(plane[row, start : start + 4])] += 1
-    share = counts / counts.sum()
-    share = share + share[::-1, ::-1, ::-1, ::-1]
-    share = share + share.transpose(3, 2, 1, 0)
-    found = statistics._count_runs(torch.from_numpy(levels).to(torch.int16))
-    np.testing.assert_allclose(found[0].numpy(), np.sqrt(share).ravel(), rtol=1e-5)
 
 
 def test_co_occurrences_and_tones_do_not_change_when_a_picture_is_mirrored():

@@ -1,0 +1,66 @@
+"""Sound: whatever the codec, as one channel at one rate."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.container import InputContainer
+from numpy.typing import NDArray
+
+from deepscan.errors import CorruptMediaError
+from deepscan.media.container import begin_s, open_container, packets, sound_track
+
+SOUND_RATE_HZ = 16_000
+
+Sound = NDArray[np.float32]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def decode_sound(data: bytes, name: str) -> Sound:
+    """Decode the first sound track; channels are averaged, and silence stands for a late begin.
+
+    Args:
+        data: The whole file, of a format that FFmpeg reads.
+        name: File name, for messages only.
+
+    Returns:
+        float32 [N] in [-1, 1], mono at ``SOUND_RATE_HZ``; the first sample is at the begin of the clip.
+
+    Raises:
+        CorruptMediaError: Nothing decodes.
+    """
+    with open_container(data, name) as container:
+        zero_s = begin_s(container)
+        frames = _decode(container)
+        first = next(frames, None)
+        if first is None:
+            msg = f"Nothing of the sound of {name!r} decodes: it is damaged. Get a complete copy."
+            raise CorruptMediaError(msg)
+        late = round(max((first.time or zero_s) - zero_s, 0) * SOUND_RATE_HZ)
+        pieces = [np.zeros(late, np.float32), *_mono(itertools.chain([first], frames))]
+    sound_N = np.nan_to_num(np.concatenate(pieces), posinf=1, neginf=-1)
+    return np.clip(sound_N, -1, 1, out=sound_N)
+
+
+def _decode(container: InputContainer) -> Iterator[AudioFrame]:
+    """Yield what decodes of the sound track; damage is left out with a warning in the log."""
+    track = sound_track(container)
+    assert track is not None, "probe found sound"
+    for packet in itertools.chain(packets(container, track), [None]):
+        try:
+            yield from track.codec_context.decode(packet)
+        except av.FFmpegError as error:
+            _LOGGER.warning("A packet of sound does not decode (%s); it is left out.", error.strerror)
+
+
+def _mono(frames: Iterator[AudioFrame]) -> Iterator[Sound]:
+    """Bring frames to one rate and average their channels; streams may change their layout on the way."""
+    for _, alike in itertools.groupby(frames, lambda each: (each.format.name, each.layout.name, each.rate)):
+        resampler = av.AudioResampler(format="fltp", rate=SOUND_RATE_HZ)
+        for frame in itertools.chain(alike, [None]):
+            for part in resampler.resample(frame):
+                yield part.to_ndarray().mean(axis=0, dtype=np.float32)

@@ -1,0 +1,61 @@
+"""What the settings of Preps have in common: their ranges, the choice of a face finder, the digest."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from deepscan import config
+from deepscan.errors import ConfigError
+from deepscan.media import assets
+from deepscan.media.faces import Finder, default_finder
+
+FinderChoice = Literal["auto", "yunet", "haar"]
+"""A finder of faces by name, or ``auto``: the best on the machine, to be chosen before anything runs."""
+
+
+def check_ranges(prep: Any, limits: Mapping[str, tuple[float, float]]) -> None:
+    """Check settings of a Prep against their lowest and highest values.
+
+    Raises:
+        ConfigError: A value is out of range, or no number at all (NaN).
+    """
+    for name, (low, high) in limits.items():
+        if not low <= (given := getattr(prep, name)) <= high:
+            msg = f"Setting {name!r} of {type(prep).__name__} must be in [{low}, {high}], not {given}."
+            raise ConfigError(msg)
+
+
+def settled_finder(finder: FinderChoice) -> Finder:
+    """Return a finder that was chosen by name.
+
+    Raises:
+        ConfigError: It is still ``auto``.
+    """
+    if finder == "auto":
+        msg = "The finder 'auto' depends on the machine; take resolved(), or name 'yunet' or 'haar'."
+        raise ConfigError(msg)
+    return finder
+
+
+def available_finder(finder: FinderChoice) -> Finder:
+    """Return a finder that can run here; ``auto`` becomes the best of them.
+
+    Raises:
+        AssetError: The finder's weights are absent or altered.
+    """
+    available = default_finder() if finder == "auto" else finder
+    if available in assets.ASSETS:
+        assets.require(available)
+    return available
+
+
+def digest(prep: Any, version: int, finder: FinderChoice | None = None) -> str:
+    """Return 16 hex digits for a Prep's settings, the version of its code and the weights of its finder.
+
+    Raises:
+        ConfigError: The finder is still ``auto``.
+    """
+    weights = ""
+    if finder is not None and (settled := settled_finder(finder)) in assets.ASSETS:
+        weights = assets.ASSETS.get(settled).sha256
+    return hashlib.sha256(f"{config.digest(prep)} {version} {weights}".encode()).hexdigest()[:16]

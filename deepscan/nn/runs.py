@@ -1,0 +1,67 @@
+"""Co-occurrences: how often each run of small differences occurs among neighbouring pixels.
+
+A camera's noise and a decoder's interpolation leave different runs, whatever a picture shows.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LEVELS = 5
+RUN = 4
+RUNS = LEVELS**RUN
+SCALES = ((1, 1.0), (2, 1.5), (4, 2.0), (8, 2.0))
+"""By how much a picture is reduced, and the grey levels that a step of its differences spans."""
+
+YCC = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))
+
+
+def to_ycc(rgb_BCHW: Tensor) -> Tensor:
+    """Return Y, Cb and Cr (ITU-R BT.601, full range, without offsets) of RGB, float [B, 3, H, W]."""
+    return torch.einsum("ij,bjhw->bihw", torch.tensor(YCC, device=rgb_BCHW.device), rgb_BCHW)
+
+
+def differences(ycc_BCHW: Tensor, scales: int = len(SCALES)) -> list[Tensor]:
+    """Return the differences of neighbours along rows at every scale, int16 [B, 3, H, W - 1] in [0, 4].
+
+    Chroma differs less than luma, so its steps are halved.
+    """
+    step_C11 = torch.tensor([2.0, 1.0, 1.0], device=ycc_BCHW.device).view(3, 1, 1)
+    levels = []
+    for scale, step in SCALES[:scales]:
+        small = reduced(ycc_BCHW, scale)
+        difference = (small[..., 1:] - small[..., :-1]) / (step_C11 * step)
+        levels.append((difference.round_().clamp_(-2, 2) + 2).to(torch.int16))
+    return levels
+
+
+def count_runs(levels_BCHW: Tensor) -> Tensor:
+    """Return four times the share of every run of four levels in each plane, float [B, C, 625].
+
+    Runs along rows and columns count alike, and so do a run, its mirror image and its negative: the
+    measure does not change when a picture is flipped.
+    """
+    levels_NHW = levels_BCHW.flatten(0, 1)
+    total = torch.zeros(len(levels_NHW), RUNS, device=levels_NHW.device)
+    for plane in (levels_NHW, levels_NHW.transpose(1, 2).contiguous()):
+        width = plane.shape[2] - RUN + 1
+        code = plane[:, :, :width]
+        for shift in range(1, RUN):
+            code = code * LEVELS + plane[:, :, shift : shift + width]
+        total += histogram(code.flatten(1), RUNS)
+    cube = (total / total.sum(1, keepdim=True)).view(-1, *[LEVELS] * RUN)
+    cube = cube + cube.flip(1, 2, 3, 4)
+    cube = cube + cube.permute(0, 4, 3, 2, 1)
+    return cube.flatten(1).unflatten(0, levels_BCHW.shape[:2])
+
+
+def reduced(x_BCHW: Tensor, scale: int) -> Tensor:
+    """Return the means of squares of ``scale`` by ``scale`` pixels."""
+    return x_BCHW if scale == 1 else functional.avg_pool2d(x_BCHW, scale)
+
+
+def histogram(values_NK: Tensor, bins: int) -> Tensor:
+    """Return how often each value in [0, bins) occurs in each row, float [N, bins]."""
+    offset = torch.arange(len(values_NK), device=values_NK.device, dtype=torch.int32)[:, None] * bins
+    counts = torch.bincount((values_NK + offset).flatten(), minlength=len(values_NK) * bins)
+    return counts.view(len(values_NK), bins).float()

@@ -1,0 +1,39 @@
+"""Clips for tests, encoded in memory: small, deterministic, of any frame rate or times."""
+
+import fractions
+import io
+from collections.abc import Sequence
+
+import av
+import numpy as np
+
+from tests.material import DrawnFace, draw
+
+TICKS_HZ = 1000
+
+
+def clip(
+    pictures: Sequence[np.ndarray], rate_hz: float = 25, times_s: Sequence[float] | None = None
+) -> bytes:
+    """Return pictures as an MP4; ``times_s`` says when each is shown where the rate varies."""
+    times_s = [number / rate_hz for number in range(len(pictures))] if times_s is None else times_s
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="mp4") as container:
+        options = {"crf": "12", "preset": "veryfast", "threads": "1"}
+        track = container.add_stream("libx264", rate=round(rate_hz), options=options)
+        track.height, track.width = pictures[0].shape[:2]
+        track.pix_fmt = "yuv420p" if track.height % 2 == track.width % 2 == 0 else "yuv444p"
+        track.codec_context.time_base = fractions.Fraction(1, TICKS_HZ)
+        for picture_HWC, time_s in zip(pictures, times_s, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture_HWC), format="rgb24")
+            frame.pts, frame.time_base = round(time_s * TICKS_HZ), fractions.Fraction(1, TICKS_HZ)
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    return stream.getvalue()
+
+
+def faces_clip(
+    *moments: Sequence[DrawnFace], rate_hz: float = 25, size_px: tuple[int, int] = (200, 160)
+) -> bytes:
+    """Return a clip that shows, frame by frame, these drawn faces."""
+    return clip([draw(*faces, size_px=size_px) for faces in moments], rate_hz)

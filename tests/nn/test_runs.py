@@ -1,0 +1,35 @@
+import itertools
+
+import numpy as np
+import torch
+
+from deepscan.nn import runs
+
+
+def test_co_occurrences_count_what_a_loop_counts():
+    levels = np.random.default_rng(1).integers(0, 5, (1, 6, 7))
+    counts = np.zeros((5, 5, 5, 5))
+    for plane in (levels[0], levels[0].T):
+        for row, start in itertools.product(range(plane.shape[0]), range(plane.shape[1] - 3)):
+            counts[tuple(plane[row, start : start + 4])] += 1
+    share = counts / counts.sum()
+    share = share + share[::-1, ::-1, ::-1, ::-1]
+    share = share + share.transpose(3, 2, 1, 0)
+    found = runs.count_runs(torch.from_numpy(levels)[None].to(torch.int16))
+    np.testing.assert_allclose(found[0, 0].numpy(), share.ravel(), rtol=1e-5)
+
+
+def test_differences_are_rounded_to_steps_that_grow_with_the_scale_and_are_smaller_for_chroma():
+    ramp = torch.arange(16.0).expand(1, 3, 16, 16)
+    fine, coarse = runs.differences(ramp, 2)
+    assert [levels.shape for levels in (fine, coarse)] == [(1, 3, 16, 15), (1, 3, 8, 7)]
+    assert (fine[0, 0] == 2).all(), "1 grey level is half a step of luma, and half rounds to even"
+    assert (fine[0, 1] == 3).all(), "and a whole step of chroma"
+    assert (coarse[0, 0] == 3).all(), "2 grey levels of a step of 3"
+
+
+def test_grey_has_no_chroma():
+    grey = torch.full((1, 3, 2, 2), 100.0)
+    ycc = runs.to_ycc(grey)
+    torch.testing.assert_close(ycc[:, 0], grey[:, 0])
+    torch.testing.assert_close(ycc[:, 1:], torch.zeros(1, 2, 2, 2), atol=1e-4, rtol=0)
