@@ -15,18 +15,19 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from deepscan.errors import ConfigError, DataError
 from deepscan.verdict import Label, Uncertainty
 
-Kind = Literal["none", "temperature", "isotonic", "logistic"]
+Kind = Literal["none", "temperature", "logistic", "isotonic"]
 Floats = NDArray[np.float64]
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 MIN_BIN_FILES, MAX_BINS = 20, 15
 Z_95 = 1.959963984540054
+ABOVE_ONE = math.nextafter(1.0, 2.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +36,18 @@ class Calibration:
 
     Attributes:
         kind: ``none`` takes the sigmoid as it is; ``temperature`` divides the logit first (Guo et
-            al., ICML 2017); ``isotonic`` interpolates a fitted staircase (Zadrozny & Elkan, KDD 2002).
+            al., ICML 2017); ``logistic`` adds an offset too, for logits whose zero means nothing, such as
+            the error of a reconstruction (Platt, 1999); ``isotonic`` interpolates a fitted staircase
+            (Zadrozny & Elkan, KDD 2002).
         temperature: Divisor of the logit, above 0.
+        offset: Added after the division; 0 unless the kind is ``logistic``.
         knot_logits: Rising logits of the staircase; beyond its ends it is flat.
         knot_probabilities: P(fake) at each of them, never falling, inside (0, 1).
     """
 
     kind: Kind = "none"
     temperature: float = 1.0
+    offset: float = 0.0
     knot_logits: tuple[float, ...] = ()
     knot_probabilities: tuple[float, ...] = ()
 
@@ -50,10 +55,14 @@ class Calibration:
         """Check fields against each other.
 
         Raises:
-            ConfigError: The temperature is not above 0, or the knots do not make a monotone map.
+            ConfigError: The temperature is not above 0, the offset belongs to another kind, or the knots
+                do not make a monotone map.
         """
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
             msg = f"Setting 'temperature' must be above 0, not {self.temperature}."
+            raise ConfigError(msg)
+        if not math.isfinite(self.offset) or (self.offset and self.kind != "logistic"):
+            msg = f"Calibration {self.kind!r} cannot have offset {self.offset}; only 'logistic' has one."
             raise ConfigError(msg)
         x, y = self.knot_logits, self.knot_probabilities
         monotone = bool((np.diff(x) > 0).all() and (np.diff(y) >= 0).all())
@@ -69,7 +78,7 @@ class Calibration:
         logit = np.asarray(logit, dtype=np.float64)
         if self.kind == "isotonic":
             return np.asarray(np.interp(logit, self.knot_logits, self.knot_probabilities))
-        return np.asarray(expit(logit / self.temperature))
+        return np.asarray(expit(logit / self.temperature + self.offset))
 
 
 def fit(kind: Kind, logit: NDArray[Any], label: NDArray[Any]) -> Calibration:
@@ -95,6 +104,9 @@ def fit(kind: Kind, logit: NDArray[Any], label: NDArray[Any]) -> Calibration:
     if kind == "temperature":
         target = np.where(np.asarray(label) == 1, ceiling, floor)
         return Calibration(kind=kind, temperature=_best_temperature(logit, target))
+    if kind == "logistic":
+        temperature, offset = _best_line(logit, np.where(np.asarray(label) == 1, ceiling, floor))
+        return Calibration(kind=kind, temperature=temperature, offset=offset)
     if kind == "isotonic":
         from sklearn.isotonic import IsotonicRegression  # scikit-learn takes a second to import
 
@@ -118,23 +130,54 @@ def _best_temperature(logit: Floats, target: Floats) -> float:
     return math.exp(-minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x)
 
 
+def _best_line(logit: Floats, target: Floats) -> tuple[float, float]:
+    """Return the temperature and offset of least negative log-likelihood, which is convex in both."""
+    center, unit = float(logit.mean()), float(logit.std()) or 1.0
+    z = (logit - center) / unit
+
+    def loss(line: Floats) -> tuple[float, Floats]:
+        scaled = line[0] * z + line[1]
+        error = expit(scaled) - target
+        value = float(np.mean(np.logaddexp(0, scaled) - target * scaled))
+        return value, np.array([np.mean(error * z), np.mean(error)])
+
+    bounds: list[tuple[float | None, float | None]] = [
+        (1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE),
+        (None, None),
+    ]
+    found = minimize(
+        loss,
+        np.array([1.0, 0.0]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000},
+    )
+    slope, height = found.x.tolist()
+    return unit / slope, height - slope * center / unit
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class OperatingPoint:
     """Where decisions fall on the calibrated probability: ``low <= threshold <= high``.
 
     Attributes:
         threshold: Splits real from fake when an answer is forced, as in the figures of a report.
-        low: Below it a file is called real.
+        low: Below it a file is called real; 0 where no probability suffices.
         high: From it on a file is called fake; between the two the verdict is inconclusive. May lie
             just above 1: then no probability suffices.
-        max_error_rate: Largest share of the validation files of either class on the wrong side of
-            the band.
+        max_error_rate: The stated rate: at most this share of the real files is called fake, and at most
+            this share of the fakes real; see ``fit_operating_point``.
+        real: Real validation files that it was fitted on; 0 = it was not fitted.
+        fake: Fakes that it was fitted on.
     """
 
     threshold: float = 0.5
     low: float = 0.5
     high: float = 0.5
     max_error_rate: float = 0.05
+    real: int = 0
+    fake: int = 0
 
     def __post_init__(self) -> None:
         """Check fields against each other.
@@ -149,17 +192,37 @@ class OperatingPoint:
             msg = f"Setting 'max_error_rate' must be in [0, 1), not {self.max_error_rate}."
             raise ConfigError(msg)
 
+    @property
+    def shortfall(self) -> str:
+        """What too few validation files keep it from saying, in one sentence; empty where they suffice."""
+        if not self.real or not self.fake:
+            return ""
+        judged = {"fake": (self.real, "real"), "real": (self.fake, "fake")}
+        never = [said for said, (files, _) in judged.items() if _allowed(files, self.max_error_rate) < 0]
+        if not never:
+            return ""
+        had = " and ".join(f"{judged[said][0]} {judged[said][1]}" for said in never)
+        return (
+            f"No file is called {' or '.join(never)}: the {had} validation files cannot show an error rate "
+            f"of at most {self.max_error_rate:.2%}; {_needed(self.max_error_rate)}."
+        )
+
 
 def fit_operating_point(
     probability: NDArray[Any], label: NDArray[Any], max_error_rate: float = 0.05
 ) -> OperatingPoint:
-    """Choose the band and the threshold on the validation files.
+    """Choose the band and the threshold on the validation files, by the conformal rule for each class.
 
-    ``high`` is the smallest value that at most ``max_error_rate`` of the real files reach; ``low`` the
-    largest that at most this share of the fakes stays below. Where the classes are apart enough for
-    one value to keep both promises there is no band: both are the threshold. The threshold has the
-    best balanced accuracy among the mid-points between neighbouring scores, moved into the band where
-    one lies outside, so that a verdict never contradicts the forced answer; among equals the nearest to .5.
+    A file is called fake when at most ``max_error_rate`` of the real validation files *and itself* score
+    as high, and real when at most this share of the fakes and itself score as low (split conformal
+    prediction within each class: Vovk, 2012). For files like those of validation this keeps both error
+    rates in the long run, however few files there are: of n real files ``floor(rate * (n + 1)) - 1`` may
+    reach ``high``. Where that is below 0 no file is ever called fake; ``OperatingPoint.shortfall`` says so.
+
+    Where the classes are apart enough for one value to keep both promises there is no band: both are
+    the threshold. The threshold has the best balanced accuracy among the mid-points between neighbouring
+    scores, moved into the band where one lies outside, so that a verdict never contradicts the forced
+    answer; among equals the nearest to .5.
 
     Args:
         probability: float [N], calibrated P(fake).
@@ -171,23 +234,32 @@ def fit_operating_point(
         ConfigError: The error rate is out of range.
     """
     probability = np.asarray(probability, dtype=np.float64)
-    _count_classes(probability, label)
+    fakes, reals = _count_classes(probability, label)
     real = np.sort(probability[np.asarray(label) == 0])
     fake = np.sort(probability[np.asarray(label) == 1])
-    high = float(np.nextafter(real[::-1][_allowed(len(real), max_error_rate)], 2))
-    low = float(fake[_allowed(len(fake), max_error_rate)])
+    above, below = _allowed(reals, max_error_rate), _allowed(fakes, max_error_rate)
+    high = float(np.nextafter(real[::-1][above], 2)) if above >= 0 else ABOVE_ONE
+    low = float(fake[below]) if below >= 0 else 0.0
     threshold = _best_threshold(real, fake, (min(low, high), max(low, high)))
     if low >= high:
         low = high = threshold
-    return OperatingPoint(threshold=threshold, low=low, high=high, max_error_rate=max_error_rate)
+    return OperatingPoint(
+        threshold=threshold, low=low, high=high, max_error_rate=max_error_rate, real=reals, fake=fakes
+    )
 
 
 def _allowed(files: int, max_error_rate: float) -> int:
-    """Return how many files may be wrong; the tiny term undoes rounding in the product."""
+    """Return how many files may be wrong, -1 = too few to tell; the tiny term undoes rounding."""
     if not 0 <= max_error_rate < 1:
         msg = f"Setting 'max_error_rate' must be in [0, 1), not {max_error_rate}."
         raise ConfigError(msg)
-    return math.floor(files * max_error_rate + 1e-9)
+    return math.floor((files + 1) * max_error_rate + 1e-9) - 1
+
+
+def _needed(max_error_rate: float) -> str:
+    if not max_error_rate:
+        return "no number of files can show that there are no errors"
+    return f"at least {math.ceil(1 / max_error_rate - 1e-9) - 1} files of a class are needed"
 
 
 def _best_threshold(real: Floats, fake: Floats, band: tuple[float, float]) -> float:

@@ -27,8 +27,11 @@ from deepscan.verdict import Verdict
 from deepscan.watch import LogWatch, Watch
 
 if TYPE_CHECKING:
+    from deepscan.ensemble import Ensemble
     from deepscan.evaluation import Outcome
+    from deepscan.fusion import FusionPolicy
 
+COMPARED = ("accuracy", "precision", "recall", "f1", "auc", "eer")
 COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
 
 
@@ -116,7 +119,36 @@ def show_outcome(console: Console, outcome: "Outcome", out: pathlib.Path) -> Non
     console.print(grid("Ledger", ("status", "files"), outcome.account.items()))
     title = f"{outcome.bundle.card.id} on {counts.files} files of {counts.sources} sources"
     console.print(figures_table(title, outcome.evaluation.overall))
+    if outcome.bundle.card.operating.shortfall:
+        console.print(Text(outcome.bundle.card.operating.shortfall, style="yellow"))
     console.out(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}", highlight=False)
+
+
+def show_ensemble(console: Console, ensemble: "Ensemble") -> None:
+    """Print what an ensemble is made of, how it decides, and the figures of its members and its own."""
+    policy = ensemble.policy
+    rows = [(each.bundle, each.path, _say_in(policy, each.bundle)) for each in ensemble.entries]
+    console.print(grid(f"Members, fused by {policy.method}", ("bundle", "directory", "say"), rows))
+    if ensemble.metrics:
+        console.print(comparison_table("On the test split", ensemble.metrics))
+    point = policy.operating
+    if point:
+        console.out(
+            f"Called fake from {point.high:.3f} on and real below {point.low:.3f}, so that at most "
+            f"{point.max_error_rate:.2%} of either class is called wrong.",
+            highlight=False,
+        )
+        console.print(Text(point.shortfall, style="yellow"), end="\n" if point.shortfall else "")
+
+
+def comparison_table(title: str, metrics: Mapping[str, Any]) -> Table:
+    """Return the main figures with their 95 % intervals, a row for each name of an ensemble's ``metrics``."""
+    columns = ("", "files", *(FIGURES[name][0] for name in COMPARED))
+    rows = [
+        (name, each["counts"]["files"], *(_short(Figure(**each["figures"][figure])) for figure in COMPARED))
+        for name, each in metrics.items()
+    ]
+    return grid(title, columns, rows)
 
 
 def answers_table(answers: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -129,19 +161,55 @@ def answers_table(answers: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     """Return one row a verdict."""
-    return grid("Verdicts", ("file", "verdict", "P(fake)", "interval", "parts", "why"), map(_row, verdicts))
+    columns = ("file", "verdict", "P(fake)", "interval", "disagree", "parts", "abstained")
+    return grid("Verdicts", columns, map(_row, verdicts))
+
+
+def timeline_table(verdict: Verdict) -> Table:
+    """Return the moments and windows of a file that look fake (P >= .5), in the order of their times."""
+    timed = [
+        (part.region.start_s, part.region.end_s, score.detector, part)
+        for score in verdict.scores
+        for part in score.parts
+        if part.region.start_s is not None and part.region.end_s is not None
+    ]
+    suspicious = sorted((each for each in timed if each[3].probability >= 0.5), key=lambda each: each[:3])
+    rows = [
+        (f"{start_s:.2f}", f"{end_s:.2f}", detector, _number(part.probability), f"{part.weight:.2f}")
+        for start_s, end_s, detector, part in suspicious
+    ]
+    title = f"{verdict.media.name}: {len(rows)} of {len(timed)} moments look fake"
+    return grid(title, ("from (s)", "to (s)", "detector", "P(fake)", "weight"), rows)
 
 
 def _row(v: Verdict) -> tuple[object, ...]:
     label = Text(v.label, style=COLORS[v.label])
     interval = f"{v.uncertainty.low:.2f}-{v.uncertainty.high:.2f}" if v.uncertainty else ""
     parts = ", ".join(str(len(score.parts)) for score in v.scores)
-    why = "; ".join(abstention.message for abstention in v.abstentions)
-    return v.media.name, label, _number(v.probability), interval, parts, why
+    spread = v.uncertainty.disagreement if v.uncertainty else None
+    abstained = "; ".join(f"{a.detector} ({a.reason}): {a.message}" for a in v.abstentions)
+    disagree = "" if spread is None else f"{spread:.2f}"
+    return v.media.name, label, _number(v.probability), interval, disagree, parts, abstained
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _short(figure: Figure) -> str:
+    known = figure.low is not None and figure.high is not None
+    return _number(figure.value) + (f" ({figure.low:.2f}-{figure.high:.2f})" if known else "")
+
+
+def _say_in(policy: "FusionPolicy", bundle: str) -> str:
+    """Return how much a member counts, in the terms of the method."""
+    if policy.attention:
+        return f"score {policy.attention.scores[bundle]:+.2f}"
+    sets = [dict(zip(line.members, line.weights, strict=True)) for line in policy.lines]
+    widest = max(sets, key=len, default={})
+    if sets:
+        return f"weight {widest[bundle]:.2f}" if bundle in widest else "where others are absent"
+    return f"weight {policy.weights.get(bundle, 1.0):.2f}"
 
 
 def _interval(figure: Figure) -> str:

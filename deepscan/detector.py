@@ -10,7 +10,7 @@ import torch
 
 from deepscan.bundle import Bundle
 from deepscan.calibration import decide
-from deepscan.errors import AbstainError, ConfigError
+from deepscan.errors import AbstainError, ConfigError, DeepscanError
 from deepscan.formats import Runner
 from deepscan.fusion import Vote
 from deepscan.modalities import Example, Modality, Outputs, Prep, Prepared, batch
@@ -18,6 +18,7 @@ from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.verdict import Abstention, Part, Score, Uncertainty
 
 MEASURED = "measured_"
+FAILED = "failed"
 UNKNOWN = Uncertainty(low=0.0, high=1.0, files=0)
 
 
@@ -55,14 +56,14 @@ class Detector:
             return self.abstain(prepared)
         return self.judge(prepared, self.run(prepared))
 
-    def abstain(self, error: AbstainError) -> Abstention:
-        """Turn the reason why a file cannot be judged into an Abstention."""
+    def abstain(self, error: DeepscanError) -> Abstention:
+        """Turn the reason why a file cannot be judged, or why judging it failed, into an Abstention."""
         card = self.bundle.card
         return Abstention(
             detector=card.name,
             bundle=card.id,
             modality=card.modality,
-            reason=error.reason,
+            reason=error.reason if isinstance(error, AbstainError) else FAILED,
             message=str(error),
         )
 

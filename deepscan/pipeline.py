@@ -8,11 +8,12 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from deepscan.errors import AbstainError
+from deepscan import config
+from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError
 from deepscan.fusion import FusionPolicy, Vote, fuse
-from deepscan.media.source import Media
+from deepscan.media.source import Media, Sampling
 from deepscan.modalities import Prep, Prepared
 from deepscan.verdict import Abstention, MediaFacts, Verdict
 
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     # A stage of Serve that only plans or concludes has no use for torch, which comes with Detector.
     from deepscan.detector import Detector
 
-Outcome = Vote | Abstention
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """A detector that could not finish, and why; the others decide without it."""
+
+    abstention: Abstention
+    error: DeepscanError
+
+
+Outcome = Vote | Abstention | Failure
 """What one detector says of a file."""
 
 
@@ -55,20 +65,48 @@ def analyze(media: Media, detectors: "Sequence[Detector]", policy: FusionPolicy 
     """Let every able detector judge a file and fuse their votes.
 
     Raises:
-        MediaError: The media does not decode.
+        DeepscanError: No detector could finish; a MediaError where the media does not decode.
     """
     start_s = time.perf_counter()
     outcomes: list[Outcome] = []
     for group in plan(media, detectors):
-        prepared = prepare(group.prep, media)
-        outcomes.extend(detector.vote(prepared) for detector in group.detectors)
+        try:
+            prepared = prepare(group.prep, media)
+        except MediaError as error:
+            outcomes.extend(Failure(detector.abstain(error), error) for detector in group.detectors)
+        else:
+            outcomes.extend(vote(detector, prepared) for detector in group.detectors)
     return conclude(media.facts, outcomes, policy or FusionPolicy(), start_s)
 
 
+def vote(detector: "Detector", prepared: Prepared) -> Outcome:
+    """Let a detector judge a prepared file; that it fails is an answer too."""
+    try:
+        return detector.vote(prepared)
+    except DeepscanError as error:
+        return Failure(detector.abstain(error), error)
+
+
 def conclude(facts: MediaFacts, outcomes: Sequence[Outcome], policy: FusionPolicy, start_s: float) -> Verdict:
-    """Fuse what the detectors said into the Verdict; ``start_s`` is a ``time.perf_counter`` reading."""
+    """Fuse what the detectors said into the Verdict.
+
+    Those that failed are named among the abstentions, with the reason ``failed``.
+
+    Args:
+        facts: What the file is.
+        outcomes: What each detector that was asked said.
+        policy: How votes become one answer.
+        start_s: When the work began, a ``time.perf_counter`` reading.
+
+    Raises:
+        DeepscanError: All of them failed; it is what the first one failed with.
+    """
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    if failures and len(failures) == len(outcomes):
+        raise failures[0].error
     votes = [outcome for outcome in outcomes if isinstance(outcome, Vote)]
-    abstentions = tuple(outcome for outcome in outcomes if isinstance(outcome, Abstention))
+    named = (outcome.abstention if isinstance(outcome, Failure) else outcome for outcome in outcomes)
+    abstentions = tuple(outcome for outcome in named if isinstance(outcome, Abstention))
     probability, uncertainty, label = fuse(votes, policy)
     return Verdict(
         label=label,
@@ -81,6 +119,32 @@ def conclude(facts: MediaFacts, outcomes: Sequence[Outcome], policy: FusionPolic
         bundles=tuple(sorted([vote.score.bundle for vote in votes] + [a.bundle for a in abstentions])),
         elapsed_ms=(time.perf_counter() - start_s) * 1000,
     )
+
+
+def resample(detectors: "Sequence[Detector]", frames: int) -> "list[Detector]":
+    """Return the detectors, those that look at several frames of a clip with another number of them.
+
+    Their Prep is another then, and so is the id that they have in verdicts. Calibration and operating
+    point stay those of the number that they were trained with.
+
+    Raises:
+        ConfigError: None of them samples frames.
+    """
+    if not any(_samples(detector) for detector in detectors):
+        msg = "None of these bundles looks at several frames of a clip; leave out --frames."
+        raise ConfigError(msg)
+    return [_resampled(detector, frames) if _samples(detector) else detector for detector in detectors]
+
+
+def _samples(detector: "Detector") -> bool:
+    return isinstance(getattr(detector.prep, "sampling", None), Sampling)
+
+
+def _resampled(detector: "Detector", frames: int) -> "Detector":
+    old: Any = detector.prep
+    prep = dataclasses.replace(old, sampling=dataclasses.replace(old.sampling, count=frames))
+    card = dataclasses.replace(detector.bundle.card, prep=config.to_dict(prep), prep_digest=prep.digest)
+    return dataclasses.replace(detector, prep=prep, bundle=dataclasses.replace(detector.bundle, card=card))
 
 
 def _digest(detector: "Detector") -> str:

@@ -4,12 +4,13 @@ Every task finishes a file of verdicts and puts it in place by a rename; a run t
 judges only what has no verdict yet.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import ray.data
@@ -17,6 +18,7 @@ import torch
 
 from deepscan.datasets.store import file_id
 from deepscan.detector import Detector
+from deepscan.ensemble import Selection
 from deepscan.errors import DataError, MediaError
 from deepscan.evaluation import Judging
 from deepscan.media.source import Media
@@ -32,12 +34,13 @@ ERROR = "error"
 class _Analyst:
     """All detectors in one actor; judges files and writes their verdicts."""
 
-    def __init__(self, bundles: Sequence[str], out: str, judging: Judging) -> None:
+    def __init__(self, chosen: Selection, out: str, judging: Judging) -> None:
         """Load the detectors."""
         torch.set_num_threads(os.cpu_count() or 1)
         if judging.plugin:
             load_plugin(judging.plugin)
-        self.detectors = [Detector.load(pathlib.Path(path), judging.device) for path in bundles]
+        self.detectors = [Detector.load(path, judging.device) for path in chosen.bundles]
+        self.policy = chosen.policy
         self.out = pathlib.Path(out)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -52,19 +55,20 @@ class _Analyst:
         """Return the verdict on a file, or the error that stands in its way."""
         known = {"file": path, "file_id": file_id(path)}
         try:
-            return known | to_dict(analyze(Media.from_path(pathlib.Path(path)), self.detectors))
+            media = Media.from_path(pathlib.Path(path))
+            return known | to_dict(analyze(media, self.detectors, self.policy))
         except MediaError as error:
             return known | {"label": ERROR, "error": type(error).__name__, "message": str(error)}
 
 
 def score_folder(
-    data: pathlib.Path, bundles: Sequence[pathlib.Path], out: pathlib.Path, judging: Judging, watch: Watch
+    data: pathlib.Path, chosen: Selection, out: pathlib.Path, judging: Judging, watch: Watch
 ) -> dict[str, int]:
     """Judge every file under a folder; return how many there are of each label, ``error`` included.
 
     Args:
         data: The folder; hidden files are left out.
-        bundles: The detectors.
+        chosen: The detectors, and how their votes become one answer.
         out: Folder of ``verdicts-*.jsonl``: the Verdict of each file with ``file`` and ``file_id``.
         judging: Device and plug-in.
         watch: Follows the work.
@@ -83,7 +87,7 @@ def score_folder(
     watch.stage("Judging files")
     finished = len(paths) - len(pending)
     watch.advance(finished, len(paths))
-    for files in _judged(pending, bundles, out, judging):
+    for files in _judged(pending, chosen, out, judging):
         finished += files
         watch.advance(finished, len(paths))
     return dict(Counter(line["label"] for line in read_verdicts(out) if line["file_id"] in ids))
@@ -96,18 +100,17 @@ def read_verdicts(out: pathlib.Path) -> Iterator[dict[str, Any]]:
             yield from map(json.loads, file)
 
 
-def _judged(
-    pending: list[str], bundles: Sequence[pathlib.Path], out: pathlib.Path, judging: Judging
-) -> Iterator[int]:
+def _judged(pending: list[str], chosen: Selection, out: pathlib.Path, judging: Judging) -> Iterator[int]:
     """Judge files on Ray Data; yield the number of files of every task that ends."""
     if not pending:
         return
     size = max(1, min(FILES_PER_TASK, -(-len(pending) // 8)))
     pieces = [{"paths": pending[start : start + size]} for start in range(0, len(pending), size)]
+    absolute = dataclasses.replace(chosen, bundles=tuple(path.resolve() for path in chosen.bundles))
     analyst: Any = _Analyst  # Ray takes the class and makes the object in the actor
     judged = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map(
         analyst,
-        fn_constructor_args=([str(path.resolve()) for path in bundles], str(out.resolve()), judging),
+        fn_constructor_args=(absolute, str(out.resolve()), judging),
         num_cpus=judging.cpus,
         num_gpus=judging.gpus,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=judging.actors),

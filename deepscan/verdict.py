@@ -102,11 +102,16 @@ class Uncertainty:
         low: Lower end of the 95 % interval of the share of fakes among them, in [0, 1].
         high: Upper end of that interval, in [0, 1].
         files: How many such validation files there were; few files make a wide interval.
+        entropy: Of the probability, in bits: 0 = certain, 1 = it could as well be a coin; None = not known.
+        disagreement: Standard deviation of the probabilities of the detectors that were fused, in
+            [0, 0.5]; None where only one voted.
     """
 
     low: float
     high: float
     files: int
+    entropy: float | None = None
+    disagreement: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -22,7 +23,7 @@ from deepscan.calibration import (
 from deepscan.config import from_dict, to_dict
 from deepscan.errors import ConfigError, DataError
 
-KINDS = ("none", "temperature", "isotonic")
+KINDS = ("none", "temperature", "logistic", "isotonic")
 
 
 def validation(n=400, true_temperature=1.0, seed=0, decimals=8):
@@ -41,6 +42,39 @@ def test_temperature_agrees_with_logistic_regression_without_offset():
         np.tile(logit, 2)[:, None], np.repeat([1, 0], len(logit)), np.concatenate([target, 1 - target])
     )
     assert 1 / fit("temperature", logit, label).temperature == pytest.approx(slope.coef_[0, 0], rel=1e-4)
+
+
+@pytest.mark.parametrize("mix", [1.0, 0.1])
+def test_the_logistic_kind_agrees_with_logistic_regression(mix):
+    logit, label = validation(true_temperature=0.5)
+    kept = np.concatenate([np.flatnonzero(label == 0), np.flatnonzero(label == 1)[: int(mix * label.sum())]])
+    # Like the error of a reconstruction: all above 0, and on a scale of its own.
+    score, label = 40 + 7 * logit[kept], label[kept]
+    fake, real = label.sum(), (label == 0).sum()
+    target = np.where(label == 1, (fake + 1) / (fake + 2), 1 / (real + 2))
+    line = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(
+        np.tile(score - 40, 2)[:, None],
+        np.repeat([1, 0], len(score)),
+        np.concatenate([target, 1 - target]),
+    )
+    fitted = fit("logistic", score, label)
+    assert 1 / fitted.temperature == pytest.approx(line.coef_[0, 0], rel=1e-4)
+    assert fitted.offset == pytest.approx(line.intercept_[0] - 40 * line.coef_[0, 0], rel=1e-4)
+
+
+def test_the_logistic_kind_never_turns_a_detector_round():
+    logit, label = validation()
+    calibration = fit("logistic", -logit, label)
+    assert calibration.temperature > 0
+    # The flattest slope that is allowed: every probability is close to the share of fakes.
+    assert calibration.apply(logit) == pytest.approx(np.full(len(logit), label.mean()), abs=0.05)
+
+
+def test_logits_that_are_all_equal_become_the_share_of_fakes():
+    label = np.array([1] * 30 + [0] * 10)
+    assert fit("logistic", np.full(40, 12.5), label).apply(np.array([12.5])) == pytest.approx(
+        [(30 * 31 / 32 + 10 / 12) / 40], abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("true_temperature", [0.3, 1.0, 4.0])
@@ -110,6 +144,8 @@ def test_a_calibration_survives_json_to_the_last_bit(kind):
     [
         ({"temperature": 0.0}, "above 0"),
         ({"temperature": float("nan")}, "above 0"),
+        ({"offset": 0.1}, "only 'logistic'"),
+        ({"kind": "logistic", "offset": float("inf")}, "offset inf"),
         ({"kind": "isotonic"}, "0 knots"),
         ({"kind": "none", "knot_logits": (0.0,), "knot_probabilities": (0.5,)}, "1 knots"),
         ({"kind": "isotonic", "knot_logits": (0.0, 1.0), "knot_probabilities": (0.5, 0.4)}, "rising"),
@@ -129,18 +165,71 @@ def errors(probability, label, point):
     return (called[label == 0] == "fake").mean(), (called[label == 1] == "real").mean()
 
 
+def could_be(score, others, rate):
+    """Whether a file that scores so is among the most extreme ``rate`` of a class and itself."""
+    return (others >= score).sum() + 1 <= rate * (len(others) + 1) + 1e-9
+
+
 @pytest.mark.parametrize("decimals", [2, 8])
-@pytest.mark.parametrize("rate", [0.0, 0.05, 0.2])
-def test_the_band_keeps_its_promise_and_could_not_be_narrower(decimals, rate):
+@pytest.mark.parametrize("rate", [0.0, 0.001, 0.05, 0.2])
+def test_a_file_is_called_what_its_conformal_p_value_leaves(decimals, rate):
     logit, label = validation()
     probability = np.round(1 / (1 + np.exp(-logit)), decimals)
+    real, fake = probability[label == 0], probability[label == 1]
     point = fit_operating_point(probability, label, rate)
-    false_fake, false_real = errors(probability, label, point)
-    assert false_fake <= rate
-    assert false_real <= rate
     assert point.low < point.high
-    assert (probability[label == 0] >= np.nextafter(point.high, 0)).mean() > rate
-    assert (probability[label == 1] < np.nextafter(point.low, 2)).mean() > rate
+    for score in np.unique(np.concatenate([probability, np.linspace(0, 1, 501)])):
+        called = decide(score, point)
+        assert (called == "fake") == could_be(score, real, rate), score
+        assert (called == "real") == could_be(-score, -fake, rate), score
+
+
+@pytest.mark.parametrize(("rate", "files"), [(0.05, 19), (0.05, 150), (0.1, 55), (0.01, 98)])
+def test_the_stated_rate_holds_for_new_files_in_the_long_run(rate, files):
+    rng = np.random.default_rng(files)
+    label = np.repeat([0, 1], files)
+    wrong = []
+    for _ in range(400):
+        drawn = expit(rng.normal(np.where(np.tile(label, 2), 1, -1), 1.5))
+        point = fit_operating_point(drawn[: 2 * files], label, rate)
+        wrong.append(errors(drawn[2 * files :], label, point))
+    allowed = max(0, np.floor(rate * (files + 1)) / (files + 1))
+    # Exactly what the rule promises, within the noise of 400 data sets.
+    assert np.mean(wrong, axis=0) == pytest.approx([allowed, allowed], abs=0.006)
+    assert allowed <= rate
+
+
+def test_too_few_files_of_a_class_make_it_say_so():
+    few = fit_operating_point(np.linspace(0, 1, 28), np.repeat([0, 1], [18, 10]))
+    assert {decide(p, few) for p in (0.0, 0.5, 1.0)} == {"inconclusive"}
+    assert few.shortfall == (
+        "No file is called fake or real: the 18 real and 10 fake validation files cannot show an error rate "
+        "of at most 5.00%; at least 19 files of a class are needed."
+    )
+    half = fit_operating_point(np.linspace(0, 1, 29), np.repeat([0, 1], [19, 10]))
+    assert [decide(p, half) for p in (0.0, 1.0)] == ["inconclusive", "fake"]
+    assert half.shortfall.startswith("No file is called real: the 10 fake validation files")
+    assert (
+        "no number of files" in fit_operating_point(np.linspace(0, 1, 200), np.arange(200) % 2, 0).shortfall
+    )
+
+
+def test_enough_files_or_none_at_all_leave_nothing_to_say():
+    assert fit_operating_point(np.linspace(0, 1, 38), np.repeat([0, 1], 19)).shortfall == ""
+    assert OperatingPoint().shortfall == ""
+
+
+@pytest.mark.parametrize(("rate", "files"), [(0.01, 99), (0.05, 19), (0.1, 9), (0.3, 3)])
+def test_the_fewest_files_for_a_rate(rate, files):
+    def called(real):
+        point = fit_operating_point(
+            np.append(np.linspace(0, 0.5, real), 0.9), np.array([0] * real + [1]), rate
+        )
+        return decide(1.0, point)
+
+    assert (called(files - 1), called(files)) == ("inconclusive", "fake")
+    shortfall = OperatingPoint(max_error_rate=rate, real=files - 1, fake=1).shortfall
+    assert f"at least {files} files" in shortfall
 
 
 def test_the_threshold_has_the_best_balanced_accuracy_of_all():
@@ -155,21 +244,21 @@ def test_the_threshold_has_the_best_balanced_accuracy_of_all():
 
 
 def test_separate_classes_have_one_threshold_in_the_middle_of_the_gap_and_no_band():
-    point = fit_operating_point(np.array([0.1, 0.2, 0.7, 0.9]), np.array([0, 0, 1, 1]))
+    point = fit_operating_point(np.array([0.1, 0.2, 0.7, 0.9]), np.array([0, 0, 1, 1]), 0.4)
     assert point.threshold == pytest.approx(0.45)
     assert point.low == point.threshold == point.high
 
 
 def test_equally_good_thresholds_are_settled_towards_one_half():
     # .15 and .55 each get one file of four wrong; .35 gets two wrong.
-    point = fit_operating_point(np.array([0.1, 0.2, 0.5, 0.6]), np.array([0, 1, 0, 1]), 0.5)
+    point = fit_operating_point(np.array([0.1, 0.2, 0.5, 0.6]), np.array([0, 1, 0, 1]), 0.7)
     assert point.threshold == pytest.approx(0.55)
 
 
 def test_no_band_still_keeps_the_promise_where_the_best_threshold_would_break_it():
-    # One real file of 20 may be wrong (5 %); the best balanced accuracy alone would allow two.
-    probability = np.array([0.1] * 18 + [0.6, 0.6] + [0.5, 0.5] + [0.9] * 2)
-    label = np.array([0] * 20 + [1] * 4)
+    # One real file of 39 may be wrong (5 %); the best balanced accuracy alone would allow two.
+    probability = np.array([0.1] * 37 + [0.6, 0.6] + [0.5, 0.5] + [0.9] * 18)
+    label = np.array([0] * 39 + [1] * 20)
     point = fit_operating_point(probability, label, 0.05)
     assert errors(probability, label, point)[0] <= 0.05
     assert point.low <= point.threshold <= point.high
@@ -177,7 +266,8 @@ def test_no_band_still_keeps_the_promise_where_the_best_threshold_would_break_it
 
 def test_the_band_is_known_by_hand():
     probability = np.array([0.1, 0.2, 0.3, 0.8, 0.4, 0.6, 0.7, 0.9])
-    point = fit_operating_point(probability, np.array([0, 0, 0, 0, 1, 1, 1, 1]), 0.0)
+    # A share of .2 of five files is one: the new file itself.
+    point = fit_operating_point(probability, np.array([0, 0, 0, 0, 1, 1, 1, 1]), 0.2)
     assert point.low == 0.4
     assert point.high == pytest.approx(0.8)
     decided = [decide(p, point) for p in (0.39, 0.4, 0.8, 0.81)]
@@ -185,7 +275,8 @@ def test_the_band_is_known_by_hand():
 
 
 def test_a_detector_that_gives_real_files_full_marks_may_never_call_fake():
-    point = fit_operating_point(np.array([1.0, 1.0, 0.4, 1.0]), np.array([0, 0, 1, 1]))
+    point = fit_operating_point(np.array([1.0, 1.0, 0.4, 1.0]), np.array([0, 0, 1, 1]), 0.4)
+    assert point.shortfall == ""
     assert decide(1.0, point) == "inconclusive"
 
 

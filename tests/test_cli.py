@@ -1,3 +1,4 @@
+import contextlib
 import json
 import logging
 import pathlib
@@ -6,13 +7,20 @@ import shlex
 import socket
 import subprocess
 import sys
+import typing
 
 import pytest
 import typer.main
 from rich.console import Console
 from typer.testing import CliRunner
 
-from deepscan import cli, console, errors, verdict
+from deepscan import assembly, cli, cluster, console, errors, fusion, verdict
+from deepscan.bundle import Bundle
+from deepscan.calibration import OperatingPoint
+from deepscan.cli import ensembles
+from deepscan.ensemble import Ensemble, entry
+from deepscan.fusion import FusionPolicy, Line
+from deepscan.media.source import Media
 from deepscan.models import MODELS
 from deepscan.models.catalog import load_builtin
 from tests.tiny_bundles import FACES, PLUGIN, noise, tiny_bundle
@@ -221,6 +229,100 @@ def test_several_bundles_vote(files, bundle, tmp_path):
     assert [score["detector"] for score in json.loads(done.stdout)["scores"]] == ["tiny", "other"]
 
 
+def test_the_fusion_can_be_set(files, bundle, tmp_path):
+    other = tiny_bundle(tmp_path / "other", seed=1, name="other").path
+    words = ("predict", files[0], "--bundle", bundle, "--bundle", other, "--device", "cpu", "--json")
+    lines = {m: json.loads(run(*words, "--fusion", f"method={m}").stdout) for m in ("maximum", "minimum")}
+    asked = [score["probability"] for score in lines["maximum"]["scores"]]
+    assert [lines[method]["probability"] for method in ("maximum", "minimum")] == [max(asked), min(asked)]
+    assert json.loads(run(*words, "--fusion", "min_models=3").stdout)["probability"] is None
+    done = run(*words, "--fusion", "methd=mean")
+    assert done.exit_code == 2
+    assert "Did you mean 'method'?" in done.stderr
+
+
+@pytest.fixture
+def ensemble(bundle, tmp_path):
+    """An ensemble file that says the opposite of a lone member."""
+    members = [Bundle.read(bundle), tiny_bundle(tmp_path / "other", seed=1, name="other")]
+    path = tmp_path / "both.json"
+    lines = [Line(members=(m.card.id,), weights=(0.0,), offset=3.0) for m in members]
+    policy = FusionPolicy(method="stack", lines=tuple(lines), operating=OperatingPoint())
+    Ensemble(entries=tuple(entry(m, path) for m in members), policy=policy).save(path)
+    return path
+
+
+def test_an_ensemble_file_is_taken_like_a_bundle(files, ensemble):
+    done = run("predict", files[0], "--bundle", ensemble, "--device", "cpu", "--json")
+    line = json.loads(done.stdout)
+    assert [score["detector"] for score in line["scores"]] == ["tiny", "other"]
+    assert line["probability"] == pytest.approx(1 / (1 + 2.718281828459045**-3))
+    done = run("predict", files[0], "--bundle", ensemble, "--device", "cpu", "--frames", "5")
+    assert done.exit_code == 2
+    assert "leave out --frames" in done.stderr
+
+
+def test_an_ensemble_is_shown(ensemble):
+    done = run("ensemble", "show", ensemble)
+    assert done.exit_code == 0
+    assert "fused by stack" in done.stdout
+    assert run("ensemble", "show", ensemble.with_name("no.json")).exit_code == 6
+
+
+def test_the_options_of_an_ensemble_arrive(monkeypatch, bundle, tmp_path):
+    orders = []
+
+    def take(order, watch):
+        orders.append(order)
+        raise errors.DataError("stop here")
+
+    monkeypatch.setattr(assembly, "assemble", take)
+    monkeypatch.setattr(cluster, "connected", lambda address: contextlib.nullcontext())
+    words = ("ensemble", "fit", "--bundle", bundle, "--data", tmp_path, "--out", tmp_path / "e.json")
+    words += ("--method", "mean", "--fusion", "min_models=2", "--max-error-rate", "0.1", "--split-seed", 7)
+    assert run(*words, "--device", "cpu", "--where", "a=b", "--store", tmp_path).exit_code == 5
+    (order,) = orders
+    assert order.policy == FusionPolicy(method="mean", min_models=2)
+    assert (order.bundles, order.out, order.max_error_rate) == ((bundle,), tmp_path / "e.json", 0.1)
+    assert (order.origin.seed, order.origin.where, order.judging.device) == (7, ("a=b",), "cpu")
+
+
+def test_every_method_can_be_fitted():
+    assert set(typing.get_args(ensembles.Method)) == set(typing.get_args(fusion.Method))
+    documented = re.findall(r"^\| `([\w-]+)` \| [^|]+ \|$", DOCUMENT, re.MULTILINE)
+    assert tuple(name for name in documented if not name.startswith("--")) == typing.get_args(fusion.Method)
+
+
+def test_a_clip_and_its_sound_are_joined(monkeypatch, files, bundle):
+    monkeypatch.setattr(Media, "joined", lambda pictures, sound: pictures, raising=False)
+    words = ("predict", "--bundle", bundle, "--device", "cpu", "--json", "--video", files[0])
+    line = json.loads(run(*words, "--audio", files[2]).stdout)
+    assert line["file"] == f"{files[0]} + {files[2]}"
+    assert line["media"]["name"] == "one.png"
+    assert run(*words, "--audio", "no.wav").exit_code == 3, "both halves are read"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--video a.mp4", "give both"),
+        ("--audio a.wav", "give both"),
+        ("", "nothing to judge"),
+        ("a.png --json --timeline", "leave out --timeline"),
+        ("one.png --frames 5", "leave out --frames"),
+    ],
+)
+def test_options_that_cannot_be_followed_are_refused(words, complaint, bundle):
+    done = run("predict", "--bundle", bundle, "--device", "cpu", *words.split())
+    assert done.exit_code == 2
+    assert complaint in done.stderr
+
+
+def test_the_timeline_comes_below_the_verdicts(files, bundle):
+    done = run("predict", files[0], "--bundle", bundle, "--device", "cpu", "--timeline")
+    assert "one.png: 0 of 0 moments look fake" in done.stdout
+
+
 def test_a_fresh_process_takes_the_model_from_the_plugin(files, bundle):
     words = ("predict", *files, "--bundle", bundle, "--device", "cpu", "--json")
     done = program(*words, "--plugin", PLUGIN)
@@ -342,8 +444,9 @@ def test_serving_in_this_process_gets_what_was_given(monkeypatch):
     calls = []
     monkeypatch.setattr(local, "serve", lambda *given: calls.append(given))
     words = "serve --local --bundle a --bundle b --device cpu --plugin p.py --host 127.0.0.2 --port 81"
-    assert run(*words.split()).exit_code == 0
+    assert run(*words.split(), "--fusion", "method=mean").exit_code == 0
     ((args, host, port),) = calls
+    assert args.fusion == ("method=mean",)
     assert (args.bundles, args.plugins, args.device) == (("a", "b"), ("p.py",), "cpu")
     assert (host, port) == ("127.0.0.2", 81)
 

@@ -1,19 +1,27 @@
+import dataclasses
 import io
+import re
 import types
 
 import pytest
 from rich.console import Console
 
+from deepscan.calibration import OperatingPoint
 from deepscan.console import (
+    COMPARED,
     ConsoleWatch,
     answers_table,
     figures_table,
     grid,
+    show_ensemble,
     show_outcome,
+    timeline_table,
     verdict_table,
     watching,
 )
+from deepscan.ensemble import Ensemble, Entry
 from deepscan.errors import DataError
+from deepscan.fusion import Attention, FusionPolicy, Line
 from deepscan.metrics import Counts, Figure
 from deepscan.verdict import Abstention, MediaFacts, Part, Region, Score, Uncertainty, Verdict
 from deepscan.watch import LogWatch
@@ -70,6 +78,72 @@ def test_a_verdict_without_an_answer_says_why():
     assert "No face [/here]." in text
 
 
+def test_who_abstained_is_named_also_beside_an_answer():
+    gone = Abstention(detector="ear", bundle="e-0", modality="audio", reason="no-sound", message="Silence.")
+    text = drawn(verdict_table([dataclasses.replace(verdict(), abstentions=(gone,))]))
+    assert "ear (no-sound): Silence." in text
+
+
+def test_disagreement_is_shown_where_several_voted():
+    several = Uncertainty(low=0.5, high=0.9, files=9, disagreement=0.1234)
+    assert " 0.12 " in drawn(verdict_table([dataclasses.replace(verdict(), uncertainty=several)]))
+
+
+def test_the_timeline_tells_the_suspicious_moments_in_the_order_of_their_times():
+    def part(probability, start_s, end_s):
+        region = Region(start_s=start_s, end_s=end_s)
+        return Part(probability=probability, region=region, weight=0.25)
+
+    score = dataclasses.replace(
+        verdict().scores[0],
+        parts=(part(0.9, 4.0, 6.5), part(0.8, 1.0, 3.5), part(0.2, 0.0, 1.0), part(0.99, None, None)),
+    )
+    text = drawn(timeline_table(dataclasses.replace(verdict(), scores=(score,))))
+    assert "a.png: 2 of 3 moments look fake" in text
+    rows = [line.split("│")[1:-1] for line in text.splitlines() if "│" in line]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["1.00", "3.50", "d", "0.800", "0.25"],
+        ["4.00", "6.50", "d", "0.900", "0.25"],
+    ]
+
+
+STACK = FusionPolicy(
+    method="stack",
+    lines=(
+        Line(members=("a-0",), weights=(1.5,), offset=0.0),
+        Line(members=("a-0", "b-0"), weights=(0.75, 0.25), offset=0.0),
+        Line(members=("c-0",), weights=(0.5,), offset=0.0),
+    ),
+    operating=OperatingPoint(threshold=0.4, low=0.25, high=0.875, real=8, fake=80),
+)
+ATTENTION = FusionPolicy(
+    method="attention", attention=Attention(scores={"a-0": 0.5, "b-0": -0.25, "c-0": 0}, decidedness=1)
+)
+
+
+@pytest.mark.parametrize(
+    ("policy", "say"),
+    [
+        (FusionPolicy(weights={"a-0": 2.0}), ["weight 2.00", "weight 1.00", "weight 1.00"]),
+        (ATTENTION, ["score +0.50", "score -0.25", "score +0.00"]),
+        (STACK, ["weight 0.75", "weight 0.25", "where others are absent"]),
+    ],
+)
+def test_an_ensemble_is_shown_with_what_its_members_have_to_say(policy, say):
+    members = tuple(Entry(path=f"../{name}", bundle=f"{name}-0") for name in "abc")
+    figures = {name: {"value": 0.5, "low": 0.25, "high": 0.75} for name in COMPARED}
+    figures["eer"] = {"value": None, "low": None, "high": None}
+    metrics = {"ensemble": {"counts": {"files": 77}, "figures": figures}}
+    console = paper()
+    show_ensemble(console, Ensemble(entries=members, policy=policy, metrics=metrics))
+    text = console.file.getvalue()
+    for name, said in zip("abc", say, strict=True):
+        assert re.search(rf"{name}-0 +│ \.\./{name} +│ {re.escape(said)} ", text)
+    assert re.search(r"ensemble +│ 77 +│ 0\.500 \(0\.25-0\.75\) .*│ - +│\n", text)
+    assert ("Called fake from 0.875 on and real below 0.250" in text) == (policy is STACK)
+    assert ("No file is called fake: the 8 real" in text) == (policy is STACK)
+
+
 def test_labels_have_their_colours():
     console = paper(terminal=True)
     console.print(verdict_table([verdict()]))
@@ -104,8 +178,9 @@ def test_answers_of_a_service_are_rows():
     assert any(line.split() == ["│", "b.png", "│", "inconclusive", "│", "-", "│", "3", "│"] for line in lines)
 
 
-def test_an_outcome_is_shown_with_its_account_figures_and_places(tmp_path):
-    card = types.SimpleNamespace(id="tiny-0123")
+@pytest.mark.parametrize("files", [8, 80])
+def test_an_outcome_is_shown_with_its_account_figures_and_places(tmp_path, files):
+    card = types.SimpleNamespace(id="tiny-0123", operating=OperatingPoint(real=files, fake=files))
     counts = Counts(files=7, sources=5, real=3, fake=4)
     evaluation = types.SimpleNamespace(counts=counts, overall={"auc": Figure(value=0.9, low=0.8, high=1.0)})
     bundle = types.SimpleNamespace(card=card, path=tmp_path / "[b]")
@@ -115,6 +190,7 @@ def test_an_outcome_is_shown_with_its_account_figures_and_places(tmp_path):
     text = console.file.getvalue()
     assert "tiny-0123 on 7 files of 5 sources" in text
     assert "no-face" in text
+    assert ("No file is called fake or real: the 8 real and 8 fake" in text) == (files == 8)
     assert f"Bundle: {tmp_path}/[b]\nReport: {tmp_path}/report.html\n" in text
 
 

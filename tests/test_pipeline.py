@@ -5,10 +5,10 @@ import time
 import pytest
 
 from deepscan.detector import Detector
-from deepscan.errors import CorruptMediaError, NoFaceError
+from deepscan.errors import ConfigError, CorruptMediaError, FormatError, NoFaceError
 from deepscan.fusion import FusionPolicy
-from deepscan.media.source import Media
-from deepscan.pipeline import analyze, conclude, plan, prepare
+from deepscan.media.source import Media, Sampling
+from deepscan.pipeline import analyze, conclude, plan, prepare, resample
 from deepscan.verdict import to_dict
 from tests.tiny_bundles import FACES, WHOLE, media, noise, tiny_bundle
 
@@ -98,8 +98,93 @@ def test_a_file_that_no_detector_accepts_is_inconclusive(deaf):
 
 
 def test_the_policy_says_how_many_votes_make_an_answer(detectors):
-    assert analyze(media(), detectors, FusionPolicy(min_detectors=2)).probability is not None
-    assert analyze(media(), detectors, FusionPolicy(min_detectors=3)).label == "inconclusive"
+    assert analyze(media(), detectors, FusionPolicy(min_models=2)).probability is not None
+    assert analyze(media(), detectors, FusionPolicy(min_models=3)).label == "inconclusive"
+
+
+class Breaking:
+    """A runner that fails as a weights format does on this machine."""
+
+    def __call__(self, batch):
+        raise FormatError("no such operator here")
+
+
+@pytest.fixture
+def broken(detectors):
+    return dataclasses.replace(detectors[2], runner=Breaking())
+
+
+def test_a_detector_that_fails_is_named_and_the_others_decide_without_it(detectors, broken):
+    verdict = analyze(media(), [detectors[0], broken])
+    alone = analyze(media(), detectors[:1])
+    assert (verdict.probability, verdict.uncertainty) == (alone.probability, alone.uncertainty)
+    (abstention,) = verdict.abstentions
+    assert (abstention.detector, abstention.reason) == ("b", "failed")
+    assert abstention.message == "no such operator here"
+    assert broken.bundle.card.id in verdict.bundles
+
+
+def test_where_all_detectors_fail_there_is_an_error_and_no_verdict(broken):
+    with pytest.raises(FormatError, match="no such operator"):
+        analyze(media(), [broken, broken])
+
+
+def test_a_detector_that_abstains_has_read_the_file(detectors, broken):
+    verdict = analyze(media(), [broken, detectors[1]])
+    assert verdict.label == "inconclusive"
+    assert {a.detector: a.reason for a in verdict.abstentions} == {"b": "failed", "faces": "no-face"}
+
+
+class Unreadable:
+    """A Prep that cannot read what others can."""
+
+    digest = "0"
+
+    def __call__(self, media):
+        raise CorruptMediaError("the sound is damaged")
+
+
+def test_a_half_that_does_not_decode_fails_the_detectors_of_that_half_only(detectors):
+    deafened = dataclasses.replace(detectors[2], prep=Unreadable())
+    verdict = analyze(media(), [detectors[0], deafened])
+    assert [score.detector for score in verdict.scores] == ["a"]
+    assert [(a.detector, a.message) for a in verdict.abstentions] == [("b", "the sound is damaged")]
+    with pytest.raises(CorruptMediaError):
+        analyze(media(), [deafened])
+
+
+def test_the_policy_fuses(detectors):
+    scores = {score.detector: score.probability for score in analyze(media(), detectors).scores}
+    for method, expected in (("maximum", max), ("minimum", min)):
+        fused = analyze(media(), detectors, FusionPolicy(method=method))
+        assert fused.probability == expected(scores.values())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipPrep:
+    """Stands for every Prep that samples frames."""
+
+    sampling: Sampling = Sampling()
+
+    @property
+    def digest(self):
+        return str(self.sampling.count)
+
+
+def test_another_number_of_frames_is_another_prep_and_another_id(detectors):
+    clip = dataclasses.replace(detectors[0], prep=ClipPrep())
+    still, moving = resample([detectors[1], clip], 5)
+    assert still is detectors[1]
+    assert moving.prep == ClipPrep(sampling=Sampling(count=5))
+    card = moving.bundle.card
+    assert (card.prep_digest, card.prep["sampling"]["count"]) == ("5", 5)
+    assert card.id != clip.bundle.card.id
+    assert card.calibration == clip.bundle.card.calibration
+
+
+def test_frames_mean_nothing_to_detectors_of_pictures(detectors):
+    with pytest.raises(ConfigError, match="leave out --frames"):
+        resample(detectors, 5)
 
 
 def test_the_order_of_the_detectors_does_not_matter(detectors):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepscan.ensemble import select
 from deepscan.errors import DataError
 from deepscan.evaluation import Judging
 from deepscan.scoring import read_verdicts, score_folder
@@ -39,7 +40,7 @@ def test_every_file_gets_a_verdict_or_its_error_and_a_second_run_only_does_what_
 ):
     bundle, out = make_bundle("scorer").path, tmp_path / "out"
     watch = Counting()
-    counts = score_folder(inbox, [bundle], out, Judging(device="cpu"), watch)
+    counts = score_folder(inbox, select([bundle]), out, Judging(device="cpu"), watch)
     assert sum(counts.values()) == 6
     assert counts["error"] == 1
     assert watch.seen[0] == (0, 6)
@@ -50,7 +51,7 @@ def test_every_file_gets_a_verdict_or_its_error_and_a_second_run_only_does_what_
 
     Image.new("RGB", (64, 64)).save(inbox / "new.png")
     again = Counting()
-    counts = score_folder(inbox, [bundle], out, Judging(device="cpu"), again)
+    counts = score_folder(inbox, select([bundle]), out, Judging(device="cpu"), again)
     assert again.seen == [(6, 7), (7, 7)]
     assert sum(counts.values()) == 7
     assert len({json.dumps(line["file"]) for line in read_verdicts(out)}) == 7
@@ -58,4 +59,4 @@ def test_every_file_gets_a_verdict_or_its_error_and_a_second_run_only_does_what_
 
 def test_a_folder_without_files_is_an_error(tmp_path):
     with pytest.raises(DataError, match="holds no files"):
-        score_folder(tmp_path, [], tmp_path / "out", Judging(), LogWatch())
+        score_folder(tmp_path, select([]), tmp_path / "out", Judging(), LogWatch())

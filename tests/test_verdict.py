@@ -24,7 +24,7 @@ SCHEMA = {
     "Score": ["detector", "bundle", "modality", "logit", "probability", "label", "parts", "measures"],
     "Abstention": ["detector", "bundle", "modality", "reason", "message"],
     "Evidence": ["analyzer", "summary", "measurements", "limits"],
-    "Uncertainty": ["low", "high", "files"],
+    "Uncertainty": ["low", "high", "files", "entropy", "disagreement"],
     "MediaFacts": [
         "name",
         "kind",
@@ -64,7 +64,7 @@ def full():
     return Verdict(
         label="fake",
         probability=0.9,
-        uncertainty=Uncertainty(low=0.7, high=0.97, files=40),
+        uncertainty=Uncertainty(low=0.7, high=0.97, files=40, entropy=0.47),
         scores=(score,),
         abstentions=(
             Abstention(detector="av", bundle="av-1", modality="av", reason="no-sound", message="No sound."),
@@ -122,7 +122,13 @@ def test_nested_parts_keep_their_keys_and_values(full):
             "weight": 1.0,
         }
     ]
-    assert values["uncertainty"] == {"low": 0.7, "high": 0.97, "files": 40}
+    assert values["uncertainty"] == {
+        "low": 0.7,
+        "high": 0.97,
+        "files": 40,
+        "entropy": 0.47,
+        "disagreement": None,
+    }
     assert [list(values[name][0]) for name in ("abstentions", "evidence")] == [
         SCHEMA["Abstention"],
         SCHEMA["Evidence"],

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan.errors import ConfigError
-from deepscan.media.container import SOUND_RATE_HZ
 from deepscan.media.pixels import Picture
+from deepscan.media.sound import SOUND_RATE_HZ
 
 IMAGE, VIDEO, AUDIO = "image", "video", "audio"
 """What a user calls the kinds of media that can be made."""

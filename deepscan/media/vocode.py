@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage, signal
 
-from deepscan.media.container import SOUND_RATE_HZ
+from deepscan.media.sound import SOUND_RATE_HZ
 
 Wave = NDArray[np.float32]
 

@@ -52,7 +52,7 @@ def count_runs(levels_BCHW: Tensor) -> Tensor:
     cube = (total / total.sum(1, keepdim=True)).view(-1, *[LEVELS] * RUN)
     cube = cube + cube.flip(1, 2, 3, 4)
     cube = cube + cube.permute(0, 4, 3, 2, 1)
-    return cube.flatten(1).unflatten(0, levels_BCHW.shape[:2])
+    return cube.view(*levels_BCHW.shape[:2], RUNS)
 
 
 def reduced(x_BCHW: Tensor, scale: int) -> Tensor:

@@ -19,7 +19,6 @@ from ray.serve import Application, Deployment
 from ray.serve.config import RequestRouterConfig
 
 from deepscan.errors import ResourceError, ServiceError
-from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Limits
 from deepscan.serving.api import build_api
 from deepscan.serving.config import ServeArgs, Stage
@@ -60,18 +59,21 @@ def build(args: ServeArgs) -> Application:
     """Draw the graph for a set of bundles: Ingress, Ensemble, and Prepare with Replica for each Prep.
 
     Raises:
-        BundleError: A bundle cannot be used.
+        BundleError: A bundle or ensemble cannot be used.
+        ConfigError: A setting of the fusion is wrong.
     """
     # Here and not above, because a process of Ingress has no use for torch.
     from deepscan.bundle import Bundle
+    from deepscan.ensemble import select
     from deepscan.models.catalog import load_plugin
 
     for plugin in args.plugins:
         load_plugin(pathlib.Path(plugin))
     # Sorted as pipeline.plan sorts, so that votes are fused in the same order.
-    bundles = sorted((Bundle.read(pathlib.Path(path).resolve()) for path in args.bundles), key=_digest)
+    chosen = select([pathlib.Path(path).resolve() for path in args.bundles], args.fusion)
+    bundles = sorted((Bundle.read(path.resolve()) for path in chosen.bundles), key=_digest)
     groups = [_group(list(members), args) for _, members in itertools.groupby(bundles, key=_digest)]
-    ensemble = _deployment(Ensemble, args.ensemble).bind(groups, FusionPolicy())
+    ensemble = _deployment(Ensemble, args.ensemble).bind(groups, chosen.policy)
     modalities = tuple(dict.fromkeys(group.modality for group in groups))
     full = {"status_code": 503, "retry_after_s": args.retry_after_s}
     ingress = _deployment(Ingress, args.ingress, backpressure_config=full)

@@ -24,8 +24,8 @@ def _limits(value: Any) -> Any:
     return config.from_dict(Limits, value, "limits.") if isinstance(value, Mapping) else value
 
 
-Paths = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-"""Several paths, or one without the list around it: ``serve run`` passes ``bundles=PATH`` so."""
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""Several texts, or one without the list around it: ``serve run`` passes ``bundles=PATH`` so."""
 
 
 class Stage(BaseModel):
@@ -81,7 +81,9 @@ class ServeArgs(BaseModel):
     """Everything that can be set of a service.
 
     Attributes:
-        bundles: Directories of the bundles to serve.
+        bundles: Directories of the bundles to serve, or one ensemble file.
+        fusion: Settings of the ``FusionPolicy``, as ``method=mean``; of that of an ensemble only
+            ``min_models`` and ``threshold`` can be set.
         plugins: Python files that define models of these bundles; they are executed.
         device: Where models run: ``auto``, ``cpu``, ``cuda``.
         limits: What is refused before it is decoded.
@@ -96,8 +98,9 @@ class ServeArgs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    bundles: Paths = Field(min_length=1)
-    plugins: Paths = ()
+    bundles: Texts = Field(min_length=1)
+    fusion: Texts = ()
+    plugins: Texts = ()
     device: str = "auto"
     limits: Annotated[Limits, BeforeValidator(_limits)] = Limits()
     batch_size: int = Field(default=8, ge=1)

@@ -12,7 +12,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deepscan import pipeline
-from deepscan.errors import DeepscanError, MediaError, OverloadedError, ServiceError
+from deepscan.errors import DeepscanError, OverloadedError, ServiceError
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
 from deepscan.pipeline import Outcome
@@ -83,25 +83,21 @@ class Ensemble:
         except ServiceError as error:
             return error
 
-    async def predict(self, media: Media, modality: str) -> Verdict | MediaError | ServiceError:
+    async def predict(self, media: Media, modality: str) -> Verdict | DeepscanError:
         """Judge media; errors that the client is to see come back as values, with their type."""
         start_s = time.perf_counter()
         able = [group for group in self._groups if group.modality == modality]
         try:
             answers = await asyncio.gather(*(ask(partial(_judge, group, media)) for group in able))
-        except ServiceError as error:
+            outcomes = [outcome for answer in answers for outcome in answer]
+            return pipeline.conclude(media.facts, outcomes, self._policy, start_s)
+        except DeepscanError as error:
             return error
-        outcomes: list[Outcome] = []
-        for answer in answers:
-            if isinstance(answer, MediaError):
-                return answer
-            outcomes.extend(answer)
-        return pipeline.conclude(media.facts, outcomes, self._policy, start_s)
 
 
-async def _judge(group: Group, media: Media) -> list[Outcome] | MediaError:
+async def _judge(group: Group, media: Media) -> list[Outcome]:
     # The unfinished response is handed on: the prepared arrays go from process to process, not here.
-    answer: list[Outcome] | MediaError = await group.replica.remote(group.prepare.remote(media))
+    answer: list[Outcome] = await group.replica.remote(group.prepare.remote(media))
     return answer
 
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from deepscan import pipeline
 from deepscan.detector import Detector
+from deepscan.ensemble import select
 from deepscan.errors import OverloadedError
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
@@ -70,12 +71,14 @@ def build(args: ServeArgs) -> FastAPI:
     """Load the bundles and build the routes over them; stages and batches do not apply here.
 
     Raises:
-        BundleError: A bundle cannot be used.
+        BundleError: A bundle or ensemble cannot be used.
+        ConfigError: A setting of the fusion is wrong.
     """
     for plugin in args.plugins:
         load_plugin(pathlib.Path(plugin))
-    detectors = [Detector.load(pathlib.Path(path), args.device) for path in args.bundles]
-    backend = LocalBackend(detectors, max_queued=args.prepare.max_queued)
+    chosen = select([pathlib.Path(path) for path in args.bundles], args.fusion)
+    detectors = [Detector.load(path, args.device) for path in chosen.bundles]
+    backend = LocalBackend(detectors, chosen.policy, max_queued=args.prepare.max_queued)
     return build_api(backend, args.limits, args.retry_after_s)
 
 

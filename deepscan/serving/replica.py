@@ -8,18 +8,21 @@ import asyncio
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ray import serve
 
 from deepscan import pipeline
-from deepscan.errors import AbstainError, MediaError
+from deepscan.errors import AbstainError, DeepscanError, MediaError
 from deepscan.media.source import Media
 from deepscan.modalities import Example, Outputs, Prep, Prepared
-from deepscan.pipeline import Outcome
+from deepscan.pipeline import Failure, Outcome
 from deepscan.serving.api import ModelFacts
+
+if TYPE_CHECKING:
+    from deepscan.detector import Detector
 
 
 class Prepare:
@@ -76,27 +79,41 @@ class Replica:
         """Tell what is loaded; a replica that answers has loaded it."""
         return tuple(ModelFacts.of(detector.bundle.card) for detector in self._detectors)
 
-    async def __call__(self, prepared: Prepared | MediaError) -> list[Outcome] | MediaError:
+    async def __call__(self, prepared: Prepared | MediaError) -> list[Outcome]:
         """Let every detector judge a prepared file; what kept it from being prepared is passed on."""
         if isinstance(prepared, MediaError):
-            return prepared
+            return [Failure(detector.abstain(prepared), prepared) for detector in self._detectors]
         if isinstance(prepared, AbstainError):
             return [detector.abstain(prepared) for detector in self._detectors]
         outputs = await self._outputs(prepared)
         return [
-            detector.judge(prepared, each) for detector, each in zip(self._detectors, outputs, strict=True)
+            Failure(detector.abstain(each), each)
+            if isinstance(each, DeepscanError)
+            else detector.judge(prepared, each)
+            for detector, each in zip(self._detectors, outputs, strict=True)
         ]
 
     @serve.batch
-    async def _outputs(self, requests: list[list[Example]]) -> list[list[Outputs]]:
+    async def _outputs(self, requests: list[list[Example]]) -> list[list[Outputs | DeepscanError]]:
         """Return, for each request, what each detector's model says of its parts."""
         return await asyncio.to_thread(self._outputs_of, requests)
 
-    def _outputs_of(self, requests: list[list[Example]]) -> list[list[Outputs]]:
+    def _outputs_of(self, requests: list[list[Example]]) -> list[list[Outputs | DeepscanError]]:
         together = [example for examples in requests for example in examples]
         ends = np.cumsum([len(examples) for examples in requests])[:-1]
-        by_detector = [_split(detector.run(together), ends, len(requests)) for detector in self._detectors]
+        by_detector = [_run(detector, together, ends) for detector in self._detectors]
         return [list(outputs) for outputs in zip(*by_detector, strict=True)]
+
+
+def _run(
+    detector: "Detector", together: list[Example], ends: NDArray[np.int64]
+) -> Sequence[Outputs | DeepscanError]:
+    """Run a detector on the parts of several requests; where it fails, it does so for each of them."""
+    count = len(ends) + 1
+    try:
+        return _split(detector.run(together), ends, count)
+    except DeepscanError as error:
+        return [error] * count
 
 
 def _split(outputs: Outputs, ends: NDArray[np.int64], count: int) -> list[Outputs]:

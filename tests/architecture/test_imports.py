@@ -12,6 +12,7 @@ LAYERS = (
     {"config", "recipe"},
     {"calibration", "metrics", "cache", "monitor", "experiment"},
     {"fusion"},
+    {"fitting"},
     {"media"},
     {"evidence"},
     {"modalities"},
@@ -20,12 +21,13 @@ LAYERS = (
     {"formats"},
     {"bundle"},
     {"detector"},
+    {"ensemble"},
     {"pipeline"},
     {"deepscan"},
     {"cluster"},
     {"datasets", "report"},
     {"evaluation"},
-    {"scoring", "training"},
+    {"scoring", "training", "assembly"},
     {"tuning", "optimize", "serving"},
     {"console", "demo"},
     {"cli"},
@@ -34,7 +36,7 @@ LAYERS = (
 """From the lowest to the highest; a unit imports itself and what lies in lower layers, nothing else."""
 
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer}
-PURE = {"calibration", "fusion", "metrics", "cache", "monitor", "experiment"}
+PURE = {"calibration", "fusion", "fitting", "metrics", "cache", "monitor", "experiment"}
 HOMES = {
     "cv2": {"media", "evidence"},
     "av": {"media", "evidence"},

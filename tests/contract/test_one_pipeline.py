@@ -20,6 +20,7 @@ from deepscan.calibration import Calibration, OperatingPoint
 from deepscan.cli import app
 from deepscan.datasets.dataset import Origin, open_dataset
 from deepscan.detector import Detector
+from deepscan.ensemble import select
 from deepscan.evaluation import Judging, predictions
 from deepscan.media.source import Media
 from deepscan.pipeline import analyze
@@ -111,7 +112,7 @@ def test_the_command_line(bundle, folder, expected):
 
 
 def test_ray_data_over_a_folder(ray_cluster, bundle, folder, expected, tmp_path):
-    score_folder(folder, [bundle.path], tmp_path, Judging(device="cpu"), Silent())
+    score_folder(folder, select([bundle.path]), tmp_path, Judging(device="cpu"), Silent())
     lines = list(read_verdicts(tmp_path))
     assert_same({pathlib.Path(line["file"]).name: line["probability"] for line in lines}, expected)
 

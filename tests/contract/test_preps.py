@@ -113,15 +113,15 @@ ODD_FILES = {
         "no sound": face_file(),
     },
     "av": {
-        "face": spoken(face_clip(55), speech(2.2)),
-        "odd sides": spoken(face_clip(55, size_px=(199, 161)), speech(2.3)),
-        "mute": face_clip(55),
-        "silence": spoken(face_clip(55), np.zeros(36_000)),
-        "one frame": spoken(face_clip(1), speech(2.2)),
-        "few samples": spoken(face_clip(55), speech(1)[:399]),
+        "face": spoken(clip(face_pictures(55)), speech(2.2)),
+        "odd sides": spoken(clip(face_pictures(55, size_px=(199, 161))), speech(2.3)),
+        "mute": clip(face_pictures(55)),
+        "silence": spoken(clip(face_pictures(55)), np.zeros(36_000)),
+        "one frame": spoken(clip(face_pictures(1)), speech(2.2)),
+        "few samples": spoken(clip(face_pictures(55)), speech(1)[:399]),
         "no pictures": wav(speech(2.2)),
         "still": face_file(),
-        "truncated": spoken(face_clip(55), speech(2.2))[:900],
+        "truncated": spoken(clip(face_pictures(55)), speech(2.2))[:900],
     },
 }
 """By modality; each has a ``face`` (or voice) that is beyond doubt."""

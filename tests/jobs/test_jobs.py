@@ -14,6 +14,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+import typer.main
 from PIL import Image
 
 from deepscan.bundle import Bundle
@@ -33,7 +34,7 @@ def test_a_job_shows_how_it_is_submitted_with_options_that_exist(job):
     words = shlex.split(line)
     assert words[:4] == ["--working-dir", ".", "--", "python"]
     assert words[4] == f"jobs/{job.name}"
-    [command] = [c for c in app.registered_commands if c.callback.__name__ == job.stem]
+    command = typer.main.get_command(app).commands[job.stem]
     help_text = subprocess.run(
         [sys.executable, str(job), "--help"],
         capture_output=True,
@@ -42,7 +43,7 @@ def test_a_job_shows_how_it_is_submitted_with_options_that_exist(job):
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT), "TERM": "dumb"},
     ).stdout
-    assert command.callback.__doc__.strip().splitlines()[0].split(";")[0] in help_text
+    assert command.help.strip().splitlines()[0].split(";")[0] in help_text
     for option in (word for word in words[5:] if word.startswith("--")):
         assert option in help_text, option
 

@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from deepscan.detector import Detector
 from deepscan.errors import (
     AbstainError,
     CorruptMediaError,
+    FormatError,
     NoFaceError,
     OverloadedError,
     ResourceError,
@@ -72,9 +74,9 @@ def plain_replica(bundles: list[Any]) -> Replica:
     replica = Replica([str(bundle.path) for bundle in bundles], (), "cpu", cpus=1)
 
     async def alone(examples: list[Any]) -> Any:
-        return replica._logits_of([examples])[0]
+        return replica._outputs_of([examples])[0]
 
-    replica._logits = alone
+    replica._outputs = alone
     return replica
 
 
@@ -176,11 +178,39 @@ def test_requests_of_one_batch_get_their_own_logits(bundles, picture):
     prep = bundles[0].prep()
     requests = [prep(Media.from_bytes(picture(seed), "a.png")) for seed in range(3)]
     requests[1] = requests[1] * 2
-    together = replica._logits_of(requests)
-    for examples, logits_DP in zip(requests, together, strict=True):
-        assert [len(logit_P) for logit_P in logits_DP] == [len(examples)] * 2
-        for logit_P, alone_P in zip(logits_DP, replica._logits_of([examples])[0], strict=True):
-            np.testing.assert_allclose(logit_P, alone_P, atol=1e-5)
+    together = replica._outputs_of(requests)
+    for examples, outputs_D in zip(requests, together, strict=True):
+        assert [len(outputs["logit"]) for outputs in outputs_D] == [len(examples)] * 2
+        for outputs, alone in zip(outputs_D, replica._outputs_of([examples])[0], strict=True):
+            np.testing.assert_allclose(outputs["logit"], alone["logit"], atol=1e-5)
+
+
+class Breaking:
+    def __call__(self, batch: Any) -> Any:
+        msg = "no such operator here"
+        raise FormatError(msg)
+
+
+def test_a_member_that_fails_is_named_and_the_others_decide_without_it(bundles, media):
+    replica = plain_replica(bundles[:2])
+    replica._detectors[1] = dataclasses.replace(replica._detectors[1], runner=Breaking())
+    stages = Group(modality="image", prepare=Handle(Prepare(bundles[0].prep())), replica=Handle(replica))
+    verdict = asyncio.run(Ensemble([stages], FusionPolicy()).predict(media, "image"))
+    assert [score.detector for score in verdict.scores] == ["one"]
+    assert [(a.detector, a.reason) for a in verdict.abstentions] == [("two", "failed")]
+    replica._detectors = replica._detectors[1:]
+    assert type(asyncio.run(Ensemble([stages], FusionPolicy()).predict(media, "image"))) is FormatError
+
+
+def test_a_half_that_does_not_decode_silences_its_group_only(bundles, media):
+    class Unreadable(Prepare):
+        async def __call__(self, media: Media) -> Any:
+            return CorruptMediaError("the sound is damaged")
+
+    broken = dataclasses.replace(group(bundles[1:2]), prepare=Handle(Unreadable(bundles[1].prep())))
+    verdict = asyncio.run(Ensemble([group(bundles[:1]), broken], FusionPolicy()).predict(media, "image"))
+    assert [score.detector for score in verdict.scores] == ["one"]
+    assert [(a.detector, a.message) for a in verdict.abstentions] == [("two", "the sound is damaged")]
 
 
 @pytest.mark.parametrize("reason", [AbstainError("Too short."), NoFaceError("No face.")])

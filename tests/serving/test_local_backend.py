@@ -1,14 +1,17 @@
 import asyncio
 import pathlib
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from deepscan import pipeline
 from deepscan.detector import Detector
+from deepscan.ensemble import Ensemble, entry
 from deepscan.errors import BundleError, ConfigError, CorruptMediaError, OverloadedError
+from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
-from deepscan.serving import local
+from deepscan.serving import app, local
 from deepscan.serving.api import ModelFacts
 from deepscan.serving.config import ServeArgs
 from deepscan.serving.local import LocalBackend
@@ -83,6 +86,43 @@ def test_the_application_of_the_arguments_judges_and_keeps_limits(bundles, call,
     answer = call(api, "POST", "/api/predict/image", files={"file": ("a.png", picture(0))})
     assert answer.json()["probability"] == expected.probability
     assert call(api, "POST", "/api/predict/image", files={"file": b"0" * 30_001}).status_code == 413
+
+
+@pytest.fixture
+def ensemble(make_bundle, tmp_path):
+    """A file of two bundles of one Prep that only the first has a say in."""
+    members = [make_bundle("heard"), make_bundle("unheard", seed=3)]
+    path = tmp_path / "e.json"
+    policy = FusionPolicy(weights={"heard": 1.0, "unheard": 0.0})
+    Ensemble(entries=tuple(entry(member, path) for member in members), policy=policy).save(path)
+    return path
+
+
+def test_an_ensemble_file_is_served_like_a_bundle(ensemble, call, picture):
+    upload = {"file": ("a.png", picture(0))}
+    answer = call(local.build(ServeArgs(bundles=str(ensemble))), "POST", "/api/predict/image", files=upload)
+    scores = {score["detector"]: score["probability"] for score in answer.json()["scores"]}
+    assert set(scores) == {"heard", "unheard"}
+    assert answer.json()["probability"] == scores["heard"]
+    strict = local.build(ServeArgs(bundles=str(ensemble), fusion="min_models=2"))
+    assert call(strict, "POST", "/api/predict/image", files=upload).json()["probability"] is None
+
+
+def test_the_graph_of_serve_fuses_by_the_ensemble(ensemble, monkeypatch):
+    bound = []
+    monkeypatch.setattr(app, "Ensemble", lambda *given: None)
+    original = app._deployment
+
+    def deployment(stage_class, stage, **options):
+        if stage_class is app.Ensemble:
+            return SimpleNamespace(bind=lambda *given: bound.append(given))
+        return original(stage_class, stage, **options)
+
+    monkeypatch.setattr(app, "_deployment", deployment)
+    app.build(ServeArgs(bundles=str(ensemble), fusion="threshold=0.75"))
+    ((groups, policy),) = bound
+    assert len(groups) == 1
+    assert policy == FusionPolicy(weights={"heard": 1.0, "unheard": 0.0}, threshold=0.75)
 
 
 def test_an_inconclusive_verdict_is_200_with_its_abstention(make_bundle, call, picture):

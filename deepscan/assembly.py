@@ -1,0 +1,202 @@
+"""Fitting an ensemble: judge a data set with each bundle, learn to fuse, measure on the test split.
+
+Whatever is learnt comes from the validation split. A file that a bundle cannot judge is absent from
+its figures and, as a vote, from the fusion of that file.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.special import logit
+
+from deepscan import config, fitting
+from deepscan.bundle import Bundle
+from deepscan.datasets.dataset import Origin, open_dataset
+from deepscan.ensemble import Ensemble, entry
+from deepscan.errors import ConfigError, DataError
+from deepscan.evaluation import Judging, predictions
+from deepscan.fitting import Member, Panel
+from deepscan.fusion import LIMIT, FusionPolicy
+from deepscan.metrics import Evaluation, Predictions, evaluate
+from deepscan.watch import Watch
+
+ENSEMBLE = "ensemble"
+"""Under this name the fusion stands beside its members."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What is to be assembled.
+
+    Attributes:
+        bundles: Directories of the bundles.
+        origin: The data; their splits, or those that training with the same seed gave them, are kept.
+        out: The ensemble file to write; ledgers are put beside it.
+        policy: Method, limits and, perhaps, weights.
+        max_error_rate: The stated rate of the band; see ``calibration.fit_operating_point``.
+        judging: Device and plug-in of the bundles, bootstrap of the figures.
+    """
+
+    bundles: tuple[pathlib.Path, ...]
+    origin: Origin
+    out: pathlib.Path
+    policy: FusionPolicy = FusionPolicy()
+    max_error_rate: float = 0.05
+    judging: Judging = Judging()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What several bundles said of one split.
+
+    Attributes:
+        panel: Their probabilities.
+        generator_N: What made each file; ``""`` for real files.
+        digest: Digest of the data set.
+    """
+
+    panel: Panel
+    generator_N: Any
+    digest: str
+
+    def predictions(self, probability_N: Any) -> Predictions:
+        """Return the files that have a probability, ready to be measured."""
+        kept_N = ~np.isnan(probability_N)
+        probability = probability_N[kept_N]
+        return Predictions(
+            label=self.panel.label_N[kept_N],
+            logit=logit(np.clip(probability, LIMIT, 1 - LIMIT)),
+            probability=probability,
+            source=self.panel.source_N[kept_N],
+            generator=self.generator_N[kept_N],
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Assembly:
+    """An ensemble that was just fitted.
+
+    Attributes:
+        ensemble: The contents of its file.
+        evaluations: Figures on the test split, of each bundle by its id and of the ``ensemble``, last.
+        files: Files of the test split, judged or not.
+    """
+
+    ensemble: Ensemble
+    evaluations: dict[str, Evaluation]
+    files: int
+
+
+def assemble(order: Order, watch: Watch) -> Assembly:
+    """Fit and measure an ensemble on the Ray cluster that is connected, and write its file.
+
+    Raises:
+        BundleError: A bundle cannot be used.
+        ConfigError: A bundle was named twice, or the policy does not suit.
+        DataError: The splits do not hold what it takes.
+    """
+    bundles = [Bundle.read(path) for path in order.bundles]
+    ids = [bundle.card.id for bundle in bundles]
+    if len(bundles) < 2 or len(set(ids)) < len(ids):
+        msg = f"An ensemble needs two bundles or more that differ, not {', '.join(ids)}."
+        raise ConfigError(msg)
+    validation, test = _judge(bundles, order, watch)
+    watch.stage("Learning to fuse on the validation split")
+    rng = np.random.default_rng(order.judging.seed)
+    policy = fitting.fit(validation.panel, order.policy, rng, order.max_error_rate)
+    evaluations = measure(test, policy, order.judging)
+    ensemble = Ensemble(
+        entries=tuple(entry(bundle, order.out) for bundle in bundles),
+        policy=policy,
+        data={"digest": validation.digest, "val": _counts(validation.panel), "test": _counts(test.panel)},
+        metrics={name: _figures(evaluation) for name, evaluation in evaluations.items()},
+    )
+    ensemble.save(order.out)
+    return Assembly(ensemble=ensemble, evaluations=evaluations, files=len(test.panel.label_N))
+
+
+def measure(judged: Judged, policy: FusionPolicy, judging: Judging) -> dict[str, Evaluation]:
+    """Return the figures of each member on the files that it judged, and of the ensemble on its own.
+
+    Raises:
+        DataError: A member judged none of the files.
+    """
+    panel = judged.panel
+    columns = {
+        member.bundle: (member.point, panel.probability_NM[:, i]) for i, member in enumerate(panel.members)
+    }
+    assert policy.operating is not None
+    columns[ENSEMBLE] = policy.operating, fitting.fused(panel, policy)
+    evaluations = {}
+    for name, (point, probability_N) in columns.items():
+        if np.isnan(probability_N).all():
+            msg = (
+                f"None of the {len(probability_N)} test files could be judged by {name}; the ledger says why."
+            )
+            raise DataError(msg)
+        threshold = policy.threshold if name == ENSEMBLE and policy.threshold else point.threshold
+        rng = np.random.default_rng(judging.seed)
+        evaluations[name] = evaluate(judged.predictions(probability_N), threshold, rng, judging.replicates)
+    return evaluations
+
+
+def align(bundles: Sequence[Bundle], tables: Sequence[pa.Table], digest: str) -> Judged:
+    """Put what each bundle said beside the others', by file.
+
+    Args:
+        bundles: The bundles.
+        tables: What ``evaluation.predictions`` returned for each: ``path``, ``label``, ``source``,
+            ``generator`` and ``probability``, null where the bundle abstained. A file that is absent from
+            one counts as an abstention.
+        digest: Digest of the data set.
+    """
+    rows = {row["path"]: row for table in tables for row in table.to_pylist()}
+    said = [
+        dict(zip(t.column("path").to_pylist(), t.column("probability").to_pylist(), strict=True))
+        for t in tables
+    ]
+    probability_NM = np.array([[one.get(path) for one in said] for path in rows], dtype=np.float64)
+    members = (
+        Member(bundle=bundle.card.id, detector=bundle.card.name, point=bundle.card.operating)
+        for bundle in bundles
+    )
+    panel = Panel(
+        members=tuple(members),
+        probability_NM=probability_NM.reshape(len(rows), len(bundles)),
+        label_N=np.array([row["label"] for row in rows.values()], dtype=np.int64),
+        source_N=np.array([row["source"] for row in rows.values()], dtype=str),
+    )
+    generator_N = np.array([row["generator"] for row in rows.values()], dtype=str)
+    return Judged(panel=panel, generator_N=generator_N, digest=digest)
+
+
+def _judge(bundles: Sequence[Bundle], order: Order, watch: Watch) -> tuple[Judged, Judged]:
+    """Judge validation and test split with every bundle."""
+    tables: dict[str, list[pa.Table]] = {"val": [], "test": []}
+    digest = ""
+    for bundle in bundles:
+        prep = bundle.prep()
+        ledger = order.out.with_name(f"{order.out.stem}-{prep.digest}-ledger.parquet")
+        data = open_dataset(order.origin, prep, ledger, 1.0, watch)
+        digest = data.digest
+        watch.stage(f"Judging with {bundle.card.id}")
+        for split, judged in tables.items():
+            judged.append(predictions(bundle, data, split, order.judging))
+    validation, test = (align(bundles, judged, digest) for judged in tables.values())
+    return validation, test
+
+
+def _counts(panel: Panel) -> dict[str, int]:
+    fake = int(panel.label_N.sum())
+    return {"files": len(panel.label_N), "real": len(panel.label_N) - fake, "fake": fake}
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "counts": config.to_dict(evaluation.counts),
+        "figures": {name: config.to_dict(figure) for name, figure in evaluation.overall.items()},
+    }

@@ -1,0 +1,129 @@
+"""Commands that judge files."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepscan.cli.options import Address, Device, Fusion, Json, Judges, Plugin, use_plugin
+from deepscan.cli.program import complain, console, exit_code, say
+from deepscan.errors import ConfigError, MediaError
+
+if TYPE_CHECKING:
+    from deepscan.detector import Detector
+    from deepscan.ensemble import Selection
+    from deepscan.media.source import Media
+
+app = typer.Typer()
+
+
+@app.command()
+def predict(
+    bundle: Judges,
+    files: Annotated[list[pathlib.Path] | None, typer.Argument(help="Files to judge.")] = None,
+    video: Annotated[pathlib.Path | None, typer.Option(help="Clip, whose sound is that of --audio.")] = None,
+    audio: Annotated[pathlib.Path | None, typer.Option(help="Sound of the clip of --video.")] = None,
+    fusion: Fusion = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip to look at.")] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Tell which seconds look fake.")] = False,
+    device: Device = "auto",
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Judge files in this process and print their verdicts; their content chooses the detectors."""
+    from deepscan.console import timeline_table, verdict_table
+    from deepscan.ensemble import select
+    from deepscan.pipeline import analyze
+    from deepscan.verdict import Verdict, to_dict
+
+    if timeline and as_json:
+        msg = "With --json the parts of every score tell the seconds already; leave out --timeline."
+        raise ConfigError(msg)
+    cases = _cases(files or [], video, audio)
+    use_plugin(plugin)
+    chosen = select(bundle, fusion or ())
+    detectors = _load(chosen, device, frames)
+    verdicts: list[Verdict] = []
+    failed: MediaError | None = None
+    for name, read in cases.items():
+        try:
+            verdicts.append(analyze(read(), detectors, chosen.policy))
+            line = to_dict(verdicts[-1])
+        except MediaError as error:
+            failed = error
+            complain(name, error)
+            line = {"error": type(error).__name__, "message": str(error)}
+        if as_json:
+            say(json.dumps({"file": name, **line}))
+    if verdicts and not as_json:
+        console.print(verdict_table(verdicts))
+        for verdict in verdicts if timeline else ():
+            console.print(timeline_table(verdict))
+    if failed:
+        raise typer.Exit(exit_code(failed))
+
+
+@app.command()
+def score(
+    data: Annotated[pathlib.Path, typer.Option(help="Folder; every file in it is judged.")],
+    bundle: Judges,
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for verdicts (JSON lines).")],
+    fusion: Fusion = None,
+    device: Device = "auto",
+    plugin: Plugin = None,
+    address: Address = None,
+) -> None:
+    """Judge a folder of any size on Ray Data."""
+    from deepscan.bundle import Bundle
+    from deepscan.cluster import connected
+    from deepscan.console import grid, watching
+    from deepscan.ensemble import select
+    from deepscan.evaluation import Judging
+    from deepscan.scoring import score_folder
+
+    # The actors do this too, but what they raise arrives as an error of Ray.
+    use_plugin(plugin)
+    chosen = select(bundle, fusion or ())
+    for path in chosen.bundles:
+        Bundle.read(path).module()
+    with watching(console) as watch, connected(address):
+        counts = score_folder(data, chosen, out, Judging(device=device, plugin=plugin), watch)
+    console.print(grid(f"Verdicts: {out}", ("label", "files"), counts.items()))
+
+
+def _cases(
+    files: list[pathlib.Path], video: pathlib.Path | None, audio: pathlib.Path | None
+) -> "dict[str, Callable[[], Media]]":
+    """Return how each file is read, by the name that it is printed under."""
+    from deepscan.media.source import Media
+
+    if (video is None) != (audio is None):
+        msg = "--video and --audio name the two halves of one clip; give both, or name a file without them."
+        raise ConfigError(msg)
+    if video is None and not files:
+        msg = "There is nothing to judge; name a file, or --video with --audio."
+        raise ConfigError(msg)
+    cases: dict[str, Callable[[], Media]] = {str(path): partial(Media.from_path, path) for path in files}
+    if video is not None and audio is not None:
+        picture, sound = video, audio
+        cases[f"{video} + {audio}"] = lambda: Media.joined(Media.from_path(picture), Media.from_path(sound))
+    return cases
+
+
+def _load(chosen: "Selection", device: str, frames: int | None) -> "list[Detector]":
+    from deepscan.detector import Detector
+    from deepscan.pipeline import resample
+
+    detectors = [Detector.load(path, device) for path in chosen.bundles]
+    if frames is None:
+        return detectors
+    if chosen.policy.operating is not None:
+        msg = "An ensemble was fitted to the frames that its bundles look at; leave out --frames, or it."
+        raise ConfigError(msg)
+    complain(
+        "Note", f"probabilities and thresholds were not fitted with --frames {frames}; bundle ids differ."
+    )
+    return resample(detectors, frames)

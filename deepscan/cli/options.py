@@ -1,0 +1,56 @@
+"""Options that several commands share, and what is made of them."""
+
+import pathlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deepscan.datasets.dataset import Origin
+
+Data = Annotated[pathlib.Path, typer.Option(help="Folder, or a manifest (CSV, TSV, Parquet, JSONL).")]
+Where = Annotated[list[str] | None, typer.Option(help="Keep rows with column=value; may be repeated.")]
+SourcePattern = Annotated[str | None, typer.Option(help="Regular expression: source from the file name.")]
+Store = Annotated[pathlib.Path | None, typer.Option(help="Root folder of prepared Examples.")]
+Materialize = Annotated[bool, typer.Option(help="Keep prepared Examples; later epochs skip decoding.")]
+MaxBad = Annotated[float, typer.Option(min=0, max=1, help="Largest share of corrupt files.")]
+SplitSeed = Annotated[int, typer.Option(help="Seed of the split where the data give none.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Setting, e.g. recipe.optimizer.lr=1e-4.")]
+Plugin = Annotated[pathlib.Path | None, typer.Option(help="Python file that registers a model.")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS or a private one.")]
+Bundles = Annotated[list[pathlib.Path], typer.Option("--bundle", help="Bundle directory; may be repeated.")]
+Judges = Annotated[
+    list[pathlib.Path],
+    typer.Option("--bundle", help="Bundle directory, may be repeated; or one ensemble file."),
+]
+Fusion = Annotated[list[str] | None, typer.Option(help="Setting of the fusion, e.g. min_models=2.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
+
+
+def origin_of(
+    data: pathlib.Path,
+    where: list[str] | None,
+    source_pattern: str | None,
+    store: pathlib.Path | None,
+    max_bad: float,
+) -> "Origin":
+    """Return where a data set comes from, as the options say."""
+    from deepscan.datasets.dataset import Origin
+    from deepscan.media.assets import places
+
+    return Origin(
+        path=data,
+        where=tuple(where or ()),
+        source_pattern=source_pattern,
+        store=store or places().prepared,
+        max_bad=max_bad,
+    )
+
+
+def use_plugin(plugin: pathlib.Path | None) -> None:
+    """Run the file that registers a model, where one was given."""
+    if plugin:
+        from deepscan.models.catalog import load_plugin
+
+        load_plugin(plugin)
