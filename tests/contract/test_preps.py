@@ -16,7 +16,7 @@ from deepscan.media.source import Media, Sampling
 from deepscan.media.spectra import FrontEnd
 from deepscan.modalities import MODALITIES
 from deepscan.recipe import Augment
-from tests.clips import clip
+from tests.clips import clip, spoken
 from tests.material import DrawnFace, draw, encoded
 from tests.sounds import speech, wav
 
@@ -43,6 +43,10 @@ CHEAP = {
         {"window_s": 0.5, "hop_s": 0.25, "max_windows": 1},
         {"window_s": 2.0, "trim": False, "front_end": FrontEnd(kind="wave")},
         {"window_s": 1.5, "hop_s": 0.1, "min_s": 0.01, "front_end": FrontEnd(kind="voice")},
+    ),
+    "av": (
+        {"size_px": 20, "filters": 16, "finder": "haar", "window_s": 2.4},
+        {"size_px": 16, "filters": 16, "finder": "haar", "max_windows": 1, "min_s": 2.0, "window_s": 2.0},
     ),
 }
 CASES = [(name, number) for name, settings in CHEAP.items() for number in range(len(settings))]
@@ -102,14 +106,31 @@ ODD_FILES = {
         "truncated": wav(speech(1))[:30],
         "no sound": face_file(),
     },
+    "av": {
+        "face": spoken(face_clip(55), speech(2.2)),
+        "odd sides": spoken(face_clip(55, size_px=(199, 161)), speech(2.3)),
+        "mute": face_clip(55),
+        "silence": spoken(face_clip(55), np.zeros(36_000)),
+        "one frame": spoken(face_clip(1), speech(2.2)),
+        "few samples": spoken(face_clip(55), speech(1)[:399]),
+        "no pictures": wav(speech(2.2)),
+        "still": face_file(),
+        "truncated": spoken(face_clip(55), speech(2.2))[:900],
+    },
 }
 """By modality; each has a ``face`` (or voice) that is beyond doubt."""
 SOUND = {
     "image": ("face", "jpeg", "turned"),
     "video": ("face", "uneven", "odd sides"),
     "audio": ("face", "stereo", "odd rate", "cut off"),
+    "av": ("face", "odd sides"),
 }
-BROKEN = {"image": ("truncated", "truncated png"), "video": ("truncated",), "audio": ("truncated",)}
+BROKEN = {
+    "image": ("truncated", "truncated png"),
+    "video": ("truncated",),
+    "audio": ("truncated",),
+    "av": ("truncated",),
+}
 REFUSED = (MediaError, AbstainError)
 
 
