@@ -73,6 +73,36 @@ def reconstruction(inputs: tuple[str, ...], loss: Loss, counts: tuple[int, int])
     return objective
 
 
+def synchrony(inputs: tuple[str, ...], loss: Loss, counts: tuple[int, int]) -> Objective:
+    """Return the objective of telling a mouth's own sound from any other; every example counts as real.
+
+    The model is asked with ``contrast=True`` for ``match`` [B, T, C], how well the mouth at each of T
+    moments fits C sounds, of which the one in column ``own`` is its own and the others are the same clip's
+    at other times and other clips' at the same time; for ``share`` [B, T], what each moment counts in
+    its clip; and for ``logit`` [B] and ``parted_logit`` [B, P], what it says of a mouth with its own and
+    with other sound. The loss is the cross-entropy of the matches (InfoNCE; van den Oord, Li and Vinyals,
+    2018) plus the classification loss of the logits, both kinds of which weigh alike.
+
+    Its results are ``loss``, the mean over the batch, and ``logit``, float32 [B], detached.
+
+    Args:
+        inputs: Columns of the batch that the model takes as keyword arguments.
+        loss: The loss of the logits; the class weights do not matter.
+        counts: Real and fake examples of the training split; they do not matter either.
+    """
+
+    def objective(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        output: dict[str, Tensor] = model(**{name: batch[name] for name in inputs}, contrast=True)
+        logit_B, parted_BP = output["logit"], output["parted_logit"]
+        surprise_BT = -output["match"].log_softmax(2)[:, :, output["own"]]
+        contrast_B = (output["share"] * surprise_BT).sum(1)
+        own_B = fake_loss(logit_B, torch.zeros_like(logit_B), loss)
+        parted_B = fake_loss(parted_BP, torch.ones_like(parted_BP), loss).mean(1)
+        return {"loss": (contrast_B + (own_B + parted_B) / 2).mean(), "logit": logit_B.detach()}
+
+    return objective
+
+
 def fake_loss(logit_B: Tensor, label_B: Tensor, loss: Loss) -> Tensor:
     """Return the loss of each example, float32 [B], at least 0, finite for any finite logit.
 

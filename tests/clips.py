@@ -37,3 +37,21 @@ def faces_clip(
 ) -> bytes:
     """Return a clip that shows, frame by frame, these drawn faces."""
     return clip([draw(*faces, size_px=size_px) for faces in moments], rate_hz)
+
+
+def spoken(pictures: bytes, sound_N: np.ndarray, rate_hz: int = 16_000) -> bytes:
+    """Return a clip of ``clip`` with sound in [-1, 1], as a Matroska file."""
+    stream = io.BytesIO()
+    with av.open(io.BytesIO(pictures)) as source, av.open(stream, "w", format="matroska") as target:
+        track = target.add_stream_from_template(source.streams.video[0])
+        voice = target.add_stream("pcm_s16le", rate=rate_hz, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = track
+                target.mux(packet)
+        samples_1N = np.rint(sound_N * 32767).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(samples_1N, format="s16", layout="mono")
+        frame.rate, frame.pts = rate_hz, 0
+        target.mux(voice.encode(frame))
+        target.mux(voice.encode(None))
+    return stream.getvalue()

@@ -7,7 +7,7 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from deepscan.errors import TrainingError
-from deepscan.objectives import classification, fake_loss
+from deepscan.objectives import classification, fake_loss, synchrony
 from deepscan.recipe import Loss
 
 LOGIT = torch.tensor([-100.0, -20.0, -3.0, -0.5, 0.0, 0.5, 3.0, 20.0, 100.0])
@@ -103,3 +103,56 @@ def test_members_are_each_trained_by_their_own_loss():
     found = classification(("x",), Loss(), (1, 1))(Two(), {"x": x, "label": label})["loss"]
     expected = functional.binary_cross_entropy_with_logits(x, label[:, None].expand(2, 2))
     torch.testing.assert_close(found, expected)
+
+
+class Heard(nn.Module):
+    """Returns what it is given, as a model of mouths and sounds does."""
+
+    def forward(self, match, logit, parted_logit, share, contrast):
+        assert contrast
+        output = {"match": match, "share": share, "logit": logit, "parted_logit": parted_logit}
+        return {**output, "own": torch.tensor(1)}
+
+
+@pytest.fixture
+def heard():
+    """Two clips of three moments with four sounds each; of the second clip the last moment is padding."""
+    torch.manual_seed(0)
+    match = torch.randn(2, 3, 4)
+    match[1, 2] = torch.finfo(torch.float32).min
+    share = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]])
+    logit, parted_logit = torch.tensor([-1.0, 0.5]), torch.tensor([[2.0, -0.5], [0.0, 1.0]])
+    return {"match": match, "share": share, "logit": logit, "parted_logit": parted_logit}
+
+
+def ask(heard, loss=None, **label):
+    inputs = ("match", "share", "logit", "parted_logit")
+    return synchrony(inputs, loss or Loss(), (2, 0))(Heard(), {**heard, **label})
+
+
+def test_synchrony_agrees_with_torch_on_matches_and_logits(heard):
+    moments = [
+        functional.cross_entropy(heard["match"][clip, :count], torch.ones(count, dtype=torch.long))
+        for clip, count in ((0, 3), (1, 2))
+    ]
+    own = functional.binary_cross_entropy_with_logits(heard["logit"], torch.zeros(2))
+    parted = functional.binary_cross_entropy_with_logits(heard["parted_logit"], torch.ones(2, 2))
+    torch.testing.assert_close(ask(heard)["loss"], sum(moments) / 2 + (own + parted) / 2)
+
+
+def test_synchrony_takes_every_example_for_real(heard):
+    assert torch.equal(ask(heard, label=torch.ones(2))["loss"], ask(heard, label=torch.zeros(2))["loss"])
+
+
+def test_synchrony_has_finite_gradients_where_moments_are_padding(heard):
+    heard["match"].requires_grad_()
+    results = ask(heard)
+    results["loss"].backward()
+    assert heard["match"].grad.isfinite().all()
+    assert not heard["match"].grad[1, 2].any()
+    assert (heard["match"].grad[0, :, 1] < 0).all(), "the right sound is drawn nearer"
+    assert torch.equal(results["logit"], heard["logit"])
+
+
+def test_synchrony_smooths_the_labels_of_its_logits(heard):
+    assert ask(heard, Loss(label_smoothing=0.2))["loss"] != ask(heard)["loss"]

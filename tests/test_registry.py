@@ -21,6 +21,14 @@ def test_items_are_found_by_name(shelf):
     assert [shelf.get(name) for name in ("leek", "turnip")] == [2, 3]
 
 
+def test_an_underscore_finds_a_hyphen_unless_the_name_itself_is_there():
+    registry = Registry("thing")
+    registry.register("b0-lstm", 1)
+    assert registry.get("b0_lstm") == 1
+    registry.register("b0_lstm", 2)
+    assert [registry.get(name) for name in ("b0-lstm", "b0_lstm")] == [1, 2]
+
+
 def test_names_and_items_keep_the_order_of_registration(shelf):
     assert shelf.names() == ("turnip", "carrot", "leek")
     assert list(shelf) == [3, 1, 2]

@@ -20,12 +20,23 @@ from deepscan.verdict import (
 
 SCHEMA = {
     "Region": ["box", "start_s", "end_s"],
-    "Part": ["probability", "region"],
-    "Score": ["detector", "bundle", "modality", "logit", "probability", "label", "parts"],
+    "Part": ["probability", "region", "weight"],
+    "Score": ["detector", "bundle", "modality", "logit", "probability", "label", "parts", "measures"],
     "Abstention": ["detector", "bundle", "modality", "reason", "message"],
     "Evidence": ["analyzer", "summary", "measurements", "limits"],
     "Uncertainty": ["low", "high", "files", "entropy", "disagreement"],
-    "MediaFacts": ["name", "kind", "container", "bytes", "sha256", "width_px", "height_px"],
+    "MediaFacts": [
+        "name",
+        "kind",
+        "container",
+        "bytes",
+        "sha256",
+        "width_px",
+        "height_px",
+        "duration_s",
+        "has_sound",
+        "notes",
+    ],
     "Verdict": [
         "label",
         "probability",
@@ -105,7 +116,11 @@ def test_nested_parts_keep_their_keys_and_values(full):
     (score,) = values["scores"]
     assert list(score) == SCHEMA["Score"]
     assert score["parts"] == [
-        {"probability": 0.9, "region": {"box": [0.1, 0.2, 0.3, 0.4], "start_s": 0.0, "end_s": 1.5}}
+        {
+            "probability": 0.9,
+            "region": {"box": [0.1, 0.2, 0.3, 0.4], "start_s": 0.0, "end_s": 1.5},
+            "weight": 1.0,
+        }
     ]
     assert values["uncertainty"] == {
         "low": 0.7,
@@ -124,7 +139,7 @@ def test_nested_parts_keep_their_keys_and_values(full):
 def test_what_is_unknown_is_null_and_never_a_number(bare):
     values = to_dict(bare)
     assert [values[name] for name in ("probability", "uncertainty")] == [None, None]
-    assert [values["media"][name] for name in ("width_px", "height_px")] == [None, None]
+    assert [values["media"][name] for name in ("width_px", "height_px", "duration_s")] == [None] * 3
 
 
 def test_a_verdict_cannot_be_altered(full):

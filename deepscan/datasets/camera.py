@@ -83,8 +83,13 @@ def quantize(x_HWC: Picture) -> NDArray[np.uint8]:
     return np.clip(np.rint(x_HWC), 0, 255).astype(np.uint8)
 
 
-def draw_scene(size_px: int, rng: np.random.Generator) -> Picture:
-    """Draw a scene: a textured, unevenly lit ground, shaded bodies and a face-like one.
+def draw_scene(size_px: int, rng: np.random.Generator, face: bool = True) -> Picture:
+    """Draw a scene: a textured, unevenly lit ground and shaded bodies.
+
+    Args:
+        size_px: Side of the scene.
+        rng: Source of everything random.
+        face: Whether a face-like body is the foremost.
 
     Returns:
         Linear light, float32 [size_px, size_px, 3] in [0, 1].
@@ -92,14 +97,15 @@ def draw_scene(size_px: int, rng: np.random.Generator) -> Picture:
     y_HW, x_HW = np.mgrid[-1 : 1 : size_px * 1j, -1 : 1 : size_px * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     slope_HW = (0.5 + 0.35 * (math.cos(angle) * x_HW + math.sin(angle) * y_HW))[..., None]
-    scene = slope_HW * _colour(rng) + (1 - slope_HW) * _colour(rng)
-    scene *= 1 + rng.uniform(0.1, 0.35) * _texture(size_px, rng)[..., None]
-    grain_HW = _texture(size_px, rng)
+    scene = slope_HW * draw_colour(rng) + (1 - slope_HW) * draw_colour(rng)
+    scene *= 1 + rng.uniform(0.1, 0.35) * draw_texture(size_px, rng)[..., None]
+    grain_HW = draw_texture(size_px, rng)
     for _ in range(rng.integers(3, 7)):
         squareness = int(rng.choice((0, 2)))
-        pose = _Pose.draw(x_HW, y_HW, rng)
-        _add_body(scene, pose, _colour(rng), grain_HW * rng.uniform(0, 0.3), squareness)
-    _add_face(scene, _Pose.draw(x_HW, y_HW, rng), grain_HW, rng)
+        pose = Pose.draw(x_HW, y_HW, rng)
+        add_body(scene, pose, draw_colour(rng), grain_HW * rng.uniform(0, 0.3), squareness)
+    if face:
+        _add_face(scene, Pose.draw(x_HW, y_HW, rng), grain_HW, rng)
     bounded: Picture = np.clip(scene, 0.01, 1)
     return bounded
 
@@ -108,7 +114,7 @@ def draw_scene(size_px: int, rng: np.random.Generator) -> Picture:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Pose:
+class Pose:
     """Coordinates in which a body is the unit disc (or square), and the size of a pixel there."""
 
     u_HW: Picture
@@ -117,28 +123,37 @@ class _Pose:
 
     @classmethod
     def draw(cls, x_HW: Picture, y_HW: Picture, rng: np.random.Generator) -> Self:
+        """Draw a place, size and angle on a square picture whose sides are -1 and 1."""
         angle, width = rng.uniform(0, np.pi), rng.uniform(0.2, 0.6)
         height = width * rng.uniform(0.6, 1.6)
         x, y = x_HW - rng.uniform(-0.7, 0.7), y_HW - rng.uniform(-0.7, 0.7)
-        cosine, sine = math.cos(angle), math.sin(angle)
-        return cls(
-            u_HW=(cosine * x + sine * y) / width,
-            v_HW=(cosine * y - sine * x) / height,
-            pixel=2 / x_HW.shape[0] / min(width, height),
-        )
+        pose = cls(u_HW=x, v_HW=y, pixel=2 / x_HW.shape[0])
+        return pose.turned(angle).part(0, 0, width, height)
 
-    def part(self, u: float, v: float, radius: float) -> Self:
-        """Return a smaller pose at a place within this one."""
+    def turned(self, angle_rad: float) -> Self:
+        """Return the same pose turned clockwise about its centre."""
+        cosine, sine = math.cos(angle_rad), math.sin(angle_rad)
         return dataclasses.replace(
-            self, u_HW=(self.u_HW - u) / radius, v_HW=(self.v_HW - v) / radius, pixel=self.pixel / radius
+            self, u_HW=cosine * self.u_HW + sine * self.v_HW, v_HW=cosine * self.v_HW - sine * self.u_HW
+        )
+
+    def part(self, u: float, v: float, width: float, height: float | None = None) -> Self:
+        """Return a smaller pose at a place within this one; without a height it is as high as wide."""
+        height = width if height is None else height
+        return dataclasses.replace(
+            self,
+            u_HW=(self.u_HW - u) / width,
+            v_HW=(self.v_HW - v) / height,
+            pixel=self.pixel / min(width, height),
         )
 
 
-def _colour(rng: np.random.Generator) -> Picture:
+def draw_colour(rng: np.random.Generator) -> Picture:
+    """Draw the colour of a surface, linear light, float32 [3] in [0.04, 1)."""
     return np.asarray(rng.uniform(0.08, 0.75) * rng.uniform(0.5, 1.3, 3), np.float32)
 
 
-def _texture(size_px: int, rng: np.random.Generator) -> Picture:
+def draw_texture(size_px: int, rng: np.random.Generator) -> Picture:
     """Return noise of zero mean and unit deviation whose amplitude falls with frequency as in photos."""
     frequency = np.hypot(np.fft.fftfreq(size_px)[:, None], np.fft.rfftfreq(size_px)[None])
     frequency[0, 0] = np.inf
@@ -147,29 +162,31 @@ def _texture(size_px: int, rng: np.random.Generator) -> Picture:
     return np.asarray(texture / texture.std(), np.float32)
 
 
-def _add_body(scene: Picture, pose: _Pose, colour: Picture, grain_HW: Picture, squareness: int = 0) -> None:
+def add_body(scene: Picture, pose: Pose, colour: Picture, grain_HW: Picture, squareness: int = 0) -> None:
     """Paint a shaded superellipse of exponent 2^(1 + squareness) over the scene."""
-    u_HW, v_HW = pose.u_HW**2, pose.v_HW**2
+    reach = 1 + pose.pixel / 2
+    near = np.nonzero((np.abs(pose.u_HW) < reach) & (np.abs(pose.v_HW) < reach))
+    u, v = pose.u_HW[near] ** 2, pose.v_HW[near] ** 2
     for _ in range(squareness):
-        u_HW, v_HW = u_HW**2, v_HW**2
-    distance_HW = np.sqrt(u_HW + v_HW)
+        u, v = u**2, v**2
+    distance = np.sqrt(u + v)
     for _ in range(squareness):
-        distance_HW = np.sqrt(distance_HW)
-    inside = distance_HW < 1 + pose.pixel / 2
-    distance = distance_HW[inside]
+        distance = np.sqrt(distance)
+    kept = distance < reach
+    inside, distance = (near[0][kept], near[1][kept]), distance[kept]
     edge = np.clip((1 - distance) / pose.pixel + 0.5, 0, 1)
     shade = 0.6 + 0.4 * np.sqrt(np.clip(1 - 0.9 * distance**2, 0, 1)) + 0.15 * pose.u_HW[inside]
     body = (shade * (1 + grain_HW[inside]))[:, None] * colour
     scene[inside] += edge[:, None] * (body - scene[inside])
 
 
-def _add_face(scene: Picture, pose: _Pose, grain_HW: Picture, rng: np.random.Generator) -> None:
+def _add_face(scene: Picture, pose: Pose, grain_HW: Picture, rng: np.random.Generator) -> None:
     skin = np.asarray((0.62, 0.4, 0.3), np.float32) * rng.uniform(0.3, 1.3)
-    _add_body(scene, pose, skin, grain_HW * 0.06)
+    add_body(scene, pose, skin, grain_HW * 0.06)
     for side in (-0.38, 0.38):
-        _add_body(scene, pose.part(side, -0.2, 0.17), np.full(3, 0.7, np.float32), grain_HW * 0)
-        _add_body(scene, pose.part(side, -0.2, 0.08), np.full(3, 0.04, np.float32), grain_HW * 0)
-    _add_body(scene, pose.part(0, 0.5, 0.2), skin * np.asarray((0.8, 0.4, 0.4), np.float32), grain_HW * 0.1)
+        add_body(scene, pose.part(side, -0.2, 0.17), np.full(3, 0.7, np.float32), grain_HW * 0)
+        add_body(scene, pose.part(side, -0.2, 0.08), np.full(3, 0.04, np.float32), grain_HW * 0)
+    add_body(scene, pose.part(0, 0.5, 0.2), skin * np.asarray((0.8, 0.4, 0.4), np.float32), grain_HW * 0.1)
 
 
 # --- camera --------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import csv
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def synthesize(
         raise ConfigError(msg)
     manifest = folder / "manifest.csv"
     rows = _list_rows(count)
-    _claim(folder, {"version": VERSION, "count": count, "size_px": size_px, "seed": seed})
+    claim(folder, {"version": VERSION, "count": count, "size_px": size_px, "seed": seed})
     if manifest.exists() and all((folder / row[0]).exists() and (folder / row[-1]).exists() for row in rows):
         return manifest
     manifest.unlink(missing_ok=True)
@@ -160,13 +161,24 @@ def _resample(picture_HWC: Picture, at_yx: Picture) -> Picture:
 
 
 def _generate(case: _Case, rng: np.random.Generator) -> Picture:
-    """A small image from which two random up-sampling layers make a large one, as generators do.
+    return regenerate(case.picture_HWC, rng)
+
+
+def regenerate(picture_HWC: Picture, rng: np.random.Generator) -> Picture:
+    """Shrink a picture and let two random up-sampling layers make it large again, as generators do.
 
     Uneven kernels leave peaks in the spectrum at the half and quarter of the sampling rate (Odena,
     Dumoulin and Olah, "Deconvolution and checkerboard artifacts", 2016).
+
+    Args:
+        picture_HWC: Float32 [H, H, 3] on the scale [0, 255]; H is a multiple of 4.
+        rng: Source of the kernels and of the layers' noise.
+
+    Returns:
+        Float32 [H, H, 3]; may leave the scale a little.
     """
-    size_px = case.picture_HWC.shape[0]
-    x_HWC: Picture = case.picture_HWC.reshape(size_px // 4, 4, size_px // 4, 4, 3).mean((1, 3))
+    size_px = picture_HWC.shape[0]
+    x_HWC: Picture = picture_HWC.reshape(size_px // 4, 4, size_px // 4, 4, 3).mean((1, 3))
     nearest = rng.random() < 0.5
     for layer in range(2):
         x_HWC += rng.uniform(2, 8) * rng.standard_normal(x_HWC.shape, np.float32)
@@ -216,8 +228,12 @@ def _list_rows(count: int) -> list[tuple[str, str, str, str, str, str]]:
     return rows
 
 
-def _claim(folder: pathlib.Path, settings: dict[str, int]) -> None:
-    """Write the settings into a new folder, or check that they are those of an earlier run."""
+def claim(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings into a new folder, or check that they are those of an earlier run.
+
+    Raises:
+        DataError: The folder holds other things.
+    """
     record, text = folder / _SETTINGS_NAME, json.dumps(settings)
     if record.exists():
         if record.read_text(encoding="utf-8") != text:

@@ -18,11 +18,15 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from deepscan.errors import CorruptMediaError
 from deepscan.media.signatures import sniff
+
+_MAX_PIXELS = 100_000_000
+"""Frames may grow on the way, as those of calls do, but no further than this."""
 
 _LOGGER = logging.getLogger(__name__)
 _ORIENTATION = {
@@ -84,6 +88,13 @@ def _has_decoder(stream: Stream) -> bool:
     return cast(Any, stream).codec_context is not None
 
 
+def decoder(track: VideoStream) -> VideoCodecContext:
+    """Return the decoder of a track, told to refuse frames so large that they would fill the memory."""
+    context = track.codec_context
+    context.options = {"max_pixels": str(max(_MAX_PIXELS, context.width * context.height))}
+    return context
+
+
 def begin_s(container: InputContainer) -> float:
     """Return when the clip begins: when the earlier of its pictures and its sound does."""
     tracks = (picture_track(container), sound_track(container))
@@ -119,7 +130,8 @@ def spans(container: InputContainer) -> dict[int, Span]:
     """
     tracks = [track for track in (picture_track(container), sound_track(container)) if track]
     found: dict[int, Span] = {}
-    for packet in packets(container, *tracks):
+    # Asked for no track at all, PyAV would hand out the packets of every one.
+    for packet in packets(container, *tracks) if tracks else ():
         ticks, tick_s = stamp(packet), float(packet.time_base)
         if ticks is None or packet.is_discard:
             continue
@@ -143,7 +155,7 @@ def orientation(frame: VideoFrame) -> int:
 
 def first_frame(container: InputContainer, track: VideoStream) -> VideoFrame | None:
     """Decode the first key frame of a container that was not read from yet; None where that fails."""
-    context = track.codec_context
+    context = decoder(track)
     for packet in packets(container, track):
         if packet.is_keyframe:
             with contextlib.suppress(av.FFmpegError):

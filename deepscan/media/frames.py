@@ -22,11 +22,23 @@ from numpy.typing import NDArray
 
 from deepscan.errors import ConfigError, CorruptMediaError
 from deepscan.media.animation import delays_s
-from deepscan.media.container import begin_s, open_container, orientation, packets, picture_track, stamp
+from deepscan.media.container import (
+    begin_s,
+    decoder,
+    open_container,
+    orientation,
+    packets,
+    picture_track,
+    stamp,
+)
 from deepscan.media.pixels import Picture, decode_pages, upright
 
 _LOGGER = logging.getLogger(__name__)
 _THREADS = 2
+_UNTIMED = frozenset({"avi"})
+"""Containers that store when a frame is decoded but not when it is shown, whatever FFmpeg makes of that."""
+_SKIPPING = frozenset({"h264", "hevc", "mpeg2video", "mpeg4"})
+"""Decoders that leave out a single frame when told so; others look ahead, or decode it all the same."""
 
 Times = NDArray[np.float64]
 Packets = list["Packet[Any]"]
@@ -106,7 +118,8 @@ class Frame:
 def sample(data: bytes, name: str, sampling: Sampling) -> Iterator[Frame]:
     """Decode the sampled frames of a clip, in the order of their times.
 
-    What is damaged is left out with a warning in the log; the nearest frame takes its place.
+    What is damaged is left out with a warning in the log; where a frame nearby was decoded and is not among
+    the sampled ones, it takes the place.
 
     Args:
         data: The whole file: an animation, or of a format that FFmpeg reads.
@@ -114,16 +127,16 @@ def sample(data: bytes, name: str, sampling: Sampling) -> Iterator[Frame]:
         sampling: Which frames.
 
     Raises:
-        CorruptMediaError: Not one frame decodes.
+        CorruptMediaError: None of the sampled frames decodes, nor one nearby.
     """
     moving = delays_s(data)
     return _sample_pages(data, name, sampling, moving) if moving else _sample_clip(data, name, sampling)
 
 
 def _sample_pages(data: bytes, name: str, sampling: Sampling, moving: Sequence[float]) -> Iterator[Frame]:
-    ends_s = np.cumsum(moving)
-    times_s = ends_s - moving
-    wanted_s = sampling.pick(times_s, float(ends_s[-1]))
+    *begins_s, end_s = itertools.accumulate(moving, initial=0.0)
+    times_s = np.array(begins_s, np.float64)
+    wanted_s = sampling.pick(times_s, end_s)
     pages = np.searchsorted(times_s, wanted_s).tolist()
     given = 0
     try:
@@ -151,30 +164,48 @@ def _sample_clip(data: bytes, name: str, sampling: Sampling) -> Iterator[Frame]:
 
 def _wanted(stored: Packets, sampling: Sampling, zero_s: float, tick_s: float) -> list[int]:
     """Return when the sampled frames are shown, in ticks, in order."""
-    ticks = np.unique([t for each in stored if (t := stamp(each)) is not None and not each.is_discard])
+    ticks = _stamps(stored)
     if not len(ticks):
         return []
-    times_s = ticks * tick_s - zero_s
+    times_s = ticks.astype(np.float64) * tick_s - zero_s
     last_s = max((each.duration or 0) * tick_s for each in stored[-3:])
     end_s = times_s[-1] + max(last_s, (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1))
     picked_s = sampling.pick(times_s, float(end_s))
     return [int(ticks[at]) for at in np.searchsorted(times_s, picked_s)]
 
 
+def _stamps(stored: Packets) -> NDArray[np.int64]:
+    """Return the distinct times of the frames that are shown, in ticks, sorted."""
+    stamps = [stamp(each) for each in stored if not each.is_discard]
+    return np.unique(np.array([each for each in stamps if each is not None], np.int64))
+
+
 def _decode(track: VideoStream, stored: Packets, wanted: list[int]) -> Iterator[VideoFrame]:
     """Yield the wanted frames and those they hang on, in order of time."""
-    context, chosen = track.codec_context, set(wanted)
+    context, chosen = decoder(track), set(wanted)
     context.thread_type, context.thread_count = "AUTO", _THREADS
-    exact = all(each.pts is not None for each in stored)
+    timed = track.container.format.name not in _UNTIMED
+    exact = timed and all(each.pts is not None for each in stored)
     runs = _runs(stored, chosen) if exact else [range(len(stored))]
+    skipping = chosen if exact and context.name in _SKIPPING else None
+    frames: Iterator[VideoFrame] = itertools.chain.from_iterable(
+        _decode_run(context, stored[run.start : run.stop], skipping) for run in runs
+    )
+    if not timed:
+        frames = _timed(frames, _stamps(stored))
     last = -math.inf
-    for frame in itertools.chain.from_iterable(
-        _decode_run(context, stored[run.start : run.stop], chosen if exact else None) for run in runs
-    ):
+    for frame in frames:
         # A damaged stream may jump back in time; nobody downstream should have to reckon with it.
         if frame.pts is not None and frame.pts > last:
             last = frame.pts
             yield frame
+
+
+def _timed(frames: Iterator[VideoFrame], ticks: NDArray[np.int64]) -> Iterator[VideoFrame]:
+    """Give frames the times in turn, as they leave the decoder in the order in which they are shown."""
+    for frame, tick in zip(frames, ticks.tolist(), strict=False):
+        frame.pts = tick
+        yield frame
 
 
 def _decode_run(context: Any, run: Packets, chosen: set[int] | None) -> Iterator[VideoFrame]:
@@ -206,7 +237,7 @@ def _runs(stored: Packets, chosen: set[int]) -> list[range]:
         if group and packet.pts < (stored[keys[group]].pts or 0):
             group -= 1
         if runs and keys[group] <= runs[-1].stop:
-            runs[-1] = range(runs[-1].start, at + 1)
+            runs[-1] = range(min(runs[-1].start, keys[group]), at + 1)
         else:
             runs.append(range(keys[group], at + 1))
     return runs
@@ -229,7 +260,7 @@ def _choose(
         if not queue:
             return
         held, used = frame, False
-    msg = f"Not one frame of {name!r} decodes: it is damaged. Get a complete copy."
+    msg = f"No wanted frame of {name!r} decodes: it is damaged. Get a complete copy."
     raise CorruptMediaError(msg)
 
 
@@ -243,5 +274,5 @@ def _ticks(frame: VideoFrame) -> int:
 
 
 def _upright_rgb(frame: VideoFrame) -> Picture:
-    rgb = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    rgb = frame.to_ndarray(format="rgb24", threads=1).astype(np.uint8, copy=False)
     return np.ascontiguousarray(upright(rgb, orientation(frame)))

@@ -81,7 +81,7 @@ FORMATS = (
     _container("mpeg-ts", rb"(?:.{4})?G.{187}G.{187}G|.{4}G.{191}G.{191}G", "mpegts"),
     _container("mpeg-ps", rb"\0\0\x01\xba", "mpeg"),
     _container("wav", rb"(?:RIFF|RF64).{4}WAVE", "wav", tells_duration=True),
-    _container("mp3", rb"ID3|\xff[\xe2\xe3\xf2-\xf7\xfa-\xff]", "mp3"),
+    _container("mp3", rb"ID3|\xff[\xe2\xe3\xf2-\xf5\xfa-\xfd]", "mp3"),
     _container("aac", rb"\xff[\xf0\xf1\xf8\xf9]", "aac"),
     _container("ogg", rb"OggS", "ogg"),
     _container("flac", rb"fLaC", "flac", tells_duration=True),

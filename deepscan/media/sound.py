@@ -14,18 +14,21 @@ from deepscan.errors import CorruptMediaError
 from deepscan.media.container import begin_s, open_container, packets, sound_track
 
 SOUND_RATE_HZ = 16_000
+_SLACK_S = 10.0
 
 Sound = NDArray[np.float32]
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def decode_sound(data: bytes, name: str) -> Sound:
+def decode_sound(data: bytes, name: str, duration_s: float) -> Sound:
     """Decode the first sound track; channels are averaged, and silence stands for a late begin.
 
     Args:
         data: The whole file, of a format that FFmpeg reads.
         name: File name, for messages only.
+        duration_s: Length that ``probe`` found and checked; what goes on much longer is cut off, so that no
+            file can fill the memory by lying about its times.
 
     Returns:
         float32 [N] in [-1, 1], mono at ``SOUND_RATE_HZ``; the first sample is at the begin of the clip.
@@ -40,9 +43,12 @@ def decode_sound(data: bytes, name: str) -> Sound:
         if first is None:
             msg = f"Nothing of the sound of {name!r} decodes: it is damaged. Get a complete copy."
             raise CorruptMediaError(msg)
-        late = round(max((first.time or zero_s) - zero_s, 0) * SOUND_RATE_HZ)
-        pieces = [np.zeros(late, np.float32), *_mono(itertools.chain([first], frames))]
-    sound_N = np.nan_to_num(np.concatenate(pieces), posinf=1, neginf=-1)
+        most_s = duration_s + _SLACK_S
+        late_s = min(max((first.time or zero_s) - zero_s, 0), most_s)
+        silence_N = np.zeros(round(late_s * SOUND_RATE_HZ), np.float32)
+        pieces = itertools.chain([silence_N], _mono(itertools.chain([first], frames)))
+        kept = list(_bounded(pieces, round(most_s * SOUND_RATE_HZ)))
+    sound_N = np.nan_to_num(np.concatenate(kept), posinf=1, neginf=-1)
     return np.clip(sound_N, -1, 1, out=sound_N)
 
 
@@ -64,3 +70,12 @@ def _mono(frames: Iterator[AudioFrame]) -> Iterator[Sound]:
         for frame in itertools.chain(alike, [None]):
             for part in resampler.resample(frame):
                 yield part.to_ndarray().mean(axis=0, dtype=np.float32)
+
+
+def _bounded(pieces: Iterator[Sound], most: int) -> Iterator[Sound]:
+    for piece_N in pieces:
+        yield piece_N[:most]
+        most -= len(piece_N)
+        if most <= 0:
+            _LOGGER.warning("Sound goes on behind the end that its file tells; the rest is left out.")
+            return

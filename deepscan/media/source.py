@@ -122,7 +122,7 @@ class Media:
         self._require_sound()
         if self._sound:
             return self._sound.sound_N
-        sound_N = decode_sound(self.data, self.facts.name)
+        sound_N = decode_sound(self.data, self.facts.name, self.facts.duration_s or 0.0)
         sound_N.setflags(write=False)
         return sound_N
 

@@ -72,7 +72,7 @@ class VideoPrep:
             ConfigError: A value is out of range, or the sampling takes a number of frames of its own.
         """
         limits = {
-            "segments": (1, 64),
+            "segments": (1, 16),
             "size_px": (8, 4096),
             "margin": (0, 2),
             "min_face_px": (1, 4096),

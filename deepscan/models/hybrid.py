@@ -106,7 +106,8 @@ class HybridNet(nn.Module):
         x_NCHW = self.normalize(repeat_real(frames, mask_BT).flatten(0, 1))
         maps = feature_maps(self.trunk, x_NCHW, tuple(self.scales))
         fused_NF = torch.cat([scale(maps[name]) for name, scale in self.scales.items()], 1)
-        scored: dict[str, Tensor] = self.sequence(fused_NF.unflatten(0, frames.shape[:2]), mask_BT)
+        fused_BTF = fused_NF.view(*frames.shape[:2], -1)
+        scored: dict[str, Tensor] = self.sequence(fused_BTF, mask_BT)
         return scored
 
 

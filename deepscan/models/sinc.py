@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscan.errors import ConfigError
-from deepscan.media.container import SOUND_RATE_HZ
+from deepscan.media.sound import SOUND_RATE_HZ
 from deepscan.media.spectra import FrontEnd
 from deepscan.modalities.audio import AudioPrep
 from deepscan.models import ModelSpec, register

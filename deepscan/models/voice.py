@@ -15,7 +15,7 @@ from deepscan.recipe import Augment, Optimizer, Range, Recipe
 RARE = 3.0
 """Measures so many deviations from their mean are about as telling as those further off."""
 
-GAIN = 4.0
+GAIN = 8.0
 """Few measures, small steps: larger numbers let the first layer learn as fast as the last."""
 
 

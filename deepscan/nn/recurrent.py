@@ -40,7 +40,11 @@ def _numbers(mask_BT: Tensor) -> Tensor:
 
 
 class RecurrentLayer(nn.Module):
-    """One LSTM or GRU layer: float [B, T, ``features``] -> float [B, T, ``width``]."""
+    """One LSTM or GRU layer: float [B, T, ``features``] -> float [B, T, ``width``].
+
+    States are normalised (Ba, Kiros and Hinton, 2016): those of fresh cells are small, and a few layers of
+    them would fade what tells two clips apart.
+    """
 
     def __init__(self, features: int, units: int, cell: Cell, bidirectional: bool) -> None:
         """Create a cell of so many ``units``, and one that reads backwards if ``bidirectional``."""
@@ -48,6 +52,7 @@ class RecurrentLayer(nn.Module):
         self.ahead = CELLS[cell](features, units, batch_first=True)
         self.back = CELLS[cell](features, units, batch_first=True) if bidirectional else None
         self.width = 2 * units if bidirectional else units
+        self.norm = nn.LayerNorm(self.width)
 
     def forward(self, x_BTF: Tensor, mask_BT: Tensor) -> Tensor:
         """Return the states at each moment, those ahead before those from behind; 0 for padding."""
@@ -55,7 +60,8 @@ class RecurrentLayer(nn.Module):
         if self.back is not None:
             behind_BTF = self.back(reverse_real(x_BTF, mask_BT))[0]
             states_BTF = torch.cat([states_BTF, reverse_real(behind_BTF, mask_BT)], 2)
-        return states_BTF.masked_fill(~mask_BT[..., None], 0.0)
+        normal_BTF: Tensor = self.norm(states_BTF)
+        return normal_BTF.masked_fill(~mask_BT[..., None], 0.0)
 
 
 class Recurrent(nn.Module):

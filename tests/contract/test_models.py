@@ -10,6 +10,7 @@ and let the diff of golden.json show which models changed.
 
 import copy
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -108,8 +109,10 @@ def loss_of(spec, module, labelled):
     return loss
 
 
-def overfit(spec, steps=25):
+@functools.cache
+def overfit(name, steps=30):
     """Train on eight examples, as the model learns; return the losses and the final logits in evaluation."""
+    spec = MODELS.get(name)
     batch = random_batch(spec)
     label = LABELS if spec.recipe.learns_from == "both" else torch.zeros(len(LABELS))
     labelled = {**batch, "label": label}
@@ -159,7 +162,7 @@ def module(spec, one_thread):
 
 @pytest.fixture(scope="module")
 def overfitted(spec, one_thread):
-    return overfit(spec)
+    return overfit(spec.name)
 
 
 def test_logit_is_one_float32_number_an_example(spec, module):

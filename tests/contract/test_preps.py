@@ -16,7 +16,7 @@ from deepscan.media.source import Media, Sampling
 from deepscan.media.spectra import FrontEnd
 from deepscan.modalities import MODALITIES
 from deepscan.recipe import Augment
-from tests.clips import clip
+from tests.clips import clip, spoken
 from tests.material import DrawnFace, draw, encoded
 from tests.sounds import speech, wav
 
@@ -44,6 +44,10 @@ CHEAP = {
         {"window_s": 2.0, "trim": False, "front_end": FrontEnd(kind="wave")},
         {"window_s": 1.5, "hop_s": 0.1, "min_s": 0.01, "front_end": FrontEnd(kind="voice")},
     ),
+    "av": (
+        {"size_px": 20, "filters": 16, "finder": "haar", "window_s": 2.4},
+        {"size_px": 16, "filters": 16, "finder": "haar", "max_windows": 1, "min_s": 2.0, "window_s": 2.0},
+    ),
 }
 CASES = [(name, number) for name, settings in CHEAP.items() for number in range(len(settings))]
 
@@ -64,9 +68,14 @@ def noise_file(height, width, mode="RGB"):
     return encoded(values[..., 0] if mode == "L" else values)
 
 
-def face_clip(count=7, times_s=None, size_px=(200, 160)):
+def face_pictures(count=7, size_px=(200, 160)):
     faces = (DrawnFace(x_px=90 + number, y_px=80, radius_px=45) for number in range(count))
-    return clip([draw(face, size_px=size_px) for face in faces], times_s=times_s)
+    return [draw(face, size_px=size_px) for face in faces]
+
+
+def face_animation():
+    first, *others = map(Image.fromarray, face_pictures())
+    return encoded(np.asarray(first), "GIF", save_all=True, append_images=others, duration=100)
 
 
 ODD_FILES = {
@@ -83,12 +92,13 @@ ODD_FILES = {
         "truncated png": face_file()[:900],
     },
     "video": {
-        "face": face_clip(),
-        "uneven": face_clip(times_s=(0, 0.04, 0.5, 0.54, 1.1, 3.0, 3.01)),
-        "odd sides": face_clip(size_px=(199, 161)),
-        "one frame": face_clip(1),
+        "face": clip(face_pictures()),
+        "uneven": clip(face_pictures(), times_s=(0, 0.04, 0.5, 0.54, 1.1, 3.0, 3.01)),
+        "odd sides": clip(face_pictures(size_px=(199, 161))),
+        "animation": face_animation(),
+        "one frame": clip(face_pictures(1)),
         "tiny": clip([np.full((16, 16, 3), 90, np.uint8)] * 5),
-        "truncated": face_clip()[:900],
+        "truncated": clip(face_pictures())[:900],
         "still": face_file(),
     },
     "audio": {
@@ -102,14 +112,31 @@ ODD_FILES = {
         "truncated": wav(speech(1))[:30],
         "no sound": face_file(),
     },
+    "av": {
+        "face": spoken(face_clip(55), speech(2.2)),
+        "odd sides": spoken(face_clip(55, size_px=(199, 161)), speech(2.3)),
+        "mute": face_clip(55),
+        "silence": spoken(face_clip(55), np.zeros(36_000)),
+        "one frame": spoken(face_clip(1), speech(2.2)),
+        "few samples": spoken(face_clip(55), speech(1)[:399]),
+        "no pictures": wav(speech(2.2)),
+        "still": face_file(),
+        "truncated": spoken(face_clip(55), speech(2.2))[:900],
+    },
 }
 """By modality; each has a ``face`` (or voice) that is beyond doubt."""
 SOUND = {
     "image": ("face", "jpeg", "turned"),
-    "video": ("face", "uneven", "odd sides"),
+    "video": ("face", "uneven", "odd sides", "animation"),
     "audio": ("face", "stereo", "odd rate", "cut off"),
+    "av": ("face", "odd sides"),
 }
-BROKEN = {"image": ("truncated", "truncated png"), "video": ("truncated",), "audio": ("truncated",)}
+BROKEN = {
+    "image": ("truncated", "truncated png"),
+    "video": ("truncated",),
+    "audio": ("truncated",),
+    "av": ("truncated",),
+}
 REFUSED = (MediaError, AbstainError)
 
 

@@ -1,14 +1,23 @@
 """Media: one file, checked when it is wrapped, decoded when it is looked at."""
 
+import hashlib
 import os
 import pathlib
 
 import numpy as np
 import pytest
 
-from deepscan.errors import CorruptMediaError, MediaError, MediaTooLargeError
+from deepscan.errors import (
+    CorruptMediaError,
+    MediaError,
+    MediaTooLargeError,
+    NoPictureError,
+    NoSoundError,
+    UnsupportedMediaError,
+)
 from deepscan.media import source
-from deepscan.media.source import Limits, Media
+from deepscan.media.source import Limits, Media, Sampling
+from tests.material import Clip, numbers, sound_file, tone
 
 
 def test_picture_is_upright_contiguous_rgb_of_the_size_in_the_facts(rotated):
@@ -75,3 +84,54 @@ def test_size_is_checked_before_the_file_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(pathlib.Path, "read_bytes", lambda self: pytest.fail("the file was read"))
     with pytest.raises(MediaTooLargeError, match=r"'big\.png' has 100 bytes; at most 99"):
         Media.from_path(path, Limits(max_bytes=99))
+
+
+@pytest.fixture(scope="module")
+def film():
+    return Media.from_bytes(Clip(sound_N=tone(16_000, 2.0, pitch_hz=100)).encoded(), "a.mp4")
+
+
+@pytest.fixture(scope="module")
+def voice():
+    return Media.from_bytes(sound_file(tone(16_000)[None], "wav", "pcm_s16le", 16_000), "b.wav")
+
+
+def test_joined_media_has_the_pictures_of_one_and_the_sound_of_the_other(film, voice):
+    both = Media.joined(film, voice)
+    assert numbers(list(both.frames(Sampling(count=4)))) == numbers(list(film.frames(Sampling(count=4))))
+    assert both.sound_N is voice.sound_N
+    facts = both.facts
+    assert (facts.name, facts.kind, facts.has_sound) == ("a.mp4 + b.wav", "video", True)
+    assert (facts.width_px, facts.duration_s) == (film.facts.width_px, film.facts.duration_s)
+    assert facts.bytes == len(film.data) + len(voice.data)
+
+
+def test_joined_media_is_told_apart_by_both_files_in_their_order(film, voice):
+    digests = film.facts.sha256 + voice.facts.sha256
+    assert Media.joined(film, voice).facts.sha256 == hashlib.sha256(digests.encode()).hexdigest()
+    assert Media.joined(film, film).facts.sha256 not in (
+        film.facts.sha256,
+        Media.joined(film, voice).facts.sha256,
+    )
+
+
+def test_joined_media_keeps_the_notes_of_both(film):
+    data = sound_file(tone(16_000, 4.0)[None], "flac", "flac", 16_000)
+    cut = Media.from_bytes(data[: len(data) // 2], "b.flac")
+    (note,) = Media.joined(film, cut).facts.notes
+    assert note.startswith("b.flac: The file ends after ")
+
+
+def test_what_has_no_pictures_or_no_sound_cannot_be_joined(film, voice, encode):
+    with pytest.raises(NoPictureError, match=r"'b\.wav' holds no moving pictures"):
+        Media.joined(voice, film)
+    still = Media.from_bytes(encode("png"), "a.png")
+    with pytest.raises(NoPictureError, match=r"'a\.png' holds no moving pictures"):
+        Media.joined(still, voice)
+    with pytest.raises(NoSoundError, match=r"'c\.mp4' has no sound track"):
+        Media.joined(film, Media.from_bytes(Clip().encoded(), "c.mp4"))
+
+
+def test_clip_is_no_still_picture(film):
+    with pytest.raises(UnsupportedMediaError, match=r"'a\.mp4' is no still picture but mp4; take its frames"):
+        _ = film.picture_HWC

@@ -4,7 +4,7 @@ import torch
 from scipy.signal import correlate2d
 from scipy.special import expit
 
-from deepscan.nn.attention import Attention, ChannelAttention, SpatialAttention
+from deepscan.nn.attention import Attention, ChannelAttention, MomentAttention, SpatialAttention
 
 
 @pytest.fixture
@@ -45,3 +45,21 @@ def test_attention_scales_channels_first_then_places(x):
 
 def test_ratio_above_the_channels_leaves_one_hidden_unit():
     assert ChannelAttention(8, ratio=16).mlp[0].out_features == 1
+
+
+def test_moments_look_at_each_other_as_torch_does_it():
+    torch.manual_seed(0)
+    layer = MomentAttention(8, heads=2)
+    other = torch.nn.MultiheadAttention(8, 2, bias=False, batch_first=True)
+    other.load_state_dict({"in_proj_weight": layer.ask.weight, "out_proj.weight": layer.gather.weight})
+    x, mask = torch.randn(3, 5, 8), torch.arange(5) < torch.tensor([5, 2, 1])[:, None]
+    normal = layer.norm(x)
+    expected = x + other(normal, normal, normal, key_padding_mask=~mask, need_weights=False)[0]
+    torch.testing.assert_close(layer(x, mask), expected)
+
+
+def test_a_single_real_moment_sees_only_itself():
+    torch.manual_seed(0)
+    layer, x = MomentAttention(8, heads=4), torch.randn(1, 3, 8)
+    mask = torch.tensor([[True, False, False]])
+    torch.testing.assert_close(layer(x, mask)[:, :1], layer(x[:, :1], mask[:, :1]))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from deepscan.nn.residuals import Residuals
+from deepscan.nn.residuals import MeanAndDeviation, Residuals, full_resolution
 
 KERNELS = {
     "square3": np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4,
@@ -43,3 +43,16 @@ def test_the_result_lies_channels_last_and_keeps_the_size():
     residual = Residuals()(torch.from_numpy(pixels()))
     assert residual.shape == (1, Residuals.channels, 20, 24)
     assert residual.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_pooling_gives_mean_and_deviation_of_each_channel():
+    x = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    values = x.numpy().reshape(2, 3, -1)
+    expected = np.concatenate([values.mean(2), values.std(2)], 1)
+    np.testing.assert_allclose(MeanAndDeviation()(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_look_at_single_pixels_before_they_halve():
+    stack = full_resolution(12, (4, 6, 8))
+    assert stack(torch.randn(2, 12, 16, 20)).shape == (2, 8, 4, 5)
+    assert stack[:2](torch.randn(2, 12, 16, 20)).shape == (2, 4, 16, 20)

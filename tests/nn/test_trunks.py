@@ -1,5 +1,6 @@
 import hashlib
 import io
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from deepscan.models.efficientnet import B0, B4
 from deepscan.models.mobilenet import V2
 from deepscan.models.resnet import R50
 from deepscan.nn.heads import HeadConfig
-from deepscan.nn.trunks import trunk_of
+from deepscan.nn.trunks import feature_maps, trunk_of
 
 PINNED = MobileNet_V2_Weights.IMAGENET1K_V2
 
@@ -116,3 +117,15 @@ def test_features_are_those_of_torchvision(public):
 @pytest.mark.parametrize("public", [B0, B4, V2, R50], ids=lambda public: public.network)
 def test_pinned_weights_exist_in_torchvision(public):
     assert torchvision.models.get_weight(public.weights).url.startswith("https://download.pytorch.org/")
+
+
+def test_feature_maps_are_those_of_the_layers_and_run_no_further():
+    torch.manual_seed(0)
+    trunk = torch.nn.Sequential(
+        OrderedDict(a=torch.nn.Conv2d(3, 4, 1), b=torch.nn.ReLU(), c=torch.nn.Conv2d(5, 1, 1))
+    )
+    x = torch.randn(2, 3, 4, 4)
+    maps = feature_maps(trunk, x, ("a", "b"))
+    assert list(maps) == ["a", "b"]
+    assert torch.equal(maps["a"], trunk.a(x))
+    assert torch.equal(maps["b"], trunk.b(trunk.a(x)))
