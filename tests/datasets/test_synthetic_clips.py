@@ -13,7 +13,7 @@ from deepscan.datasets.synthetic.clips import FORGERS, OFFSETS, film, forge, tal
 from deepscan.datasets.synthetic.talker import RATE_HZ, face_mask, pose_of
 from deepscan.datasets.synthetic.voice import draw_room, draw_speaker
 from deepscan.media import assets
-from deepscan.media.container import Sampling
+from deepscan.media.source import Sampling
 from deepscan.media.faces import find_faces
 from deepscan.media.source import Media
 

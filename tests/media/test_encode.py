@@ -7,7 +7,7 @@ from scipy.io import wavfile
 from deepscan.errors import ConfigError
 from deepscan.media import container, encode
 from deepscan.media.encode import encode_clip, encode_wav
-from deepscan.media.sound import SOUND_RATE_HZ, Sampling
+from deepscan.media.source import SOUND_RATE_HZ, Sampling
 from deepscan.media.source import Media
 
 LEVELS = (30, 200, 90, 150, 60, 220, 120, 40)
