@@ -7,7 +7,7 @@ test split only. Files that gave no Example are counted beside the figures, neve
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -120,13 +120,23 @@ def file_logits(bundle: Bundle, data: DataSet, splits: Sequence[str], judging: J
     return {file: aggregate(np.asarray(parts[file], np.float32)) for file in sorted(parts)}
 
 
-def calibrate(bundle: Bundle, data: DataSet, kind: Kind, judging: Judging) -> Bundle:
-    """Fit calibration, operating point and reliability on the validation split, into the bundle.
+def predictions(bundle: Bundle, data: DataSet, splits: Sequence[str], judging: Judging) -> pa.Table:
+    """Judge splits; return their rows of the ledger with ``logit`` and ``probability`` (null = abstained)."""
+    logits = file_logits(bundle, data, splits, judging)
+    rows = [i for i, name in enumerate(data.ledger.column("split").to_pylist()) if name in splits]
+    values = pa.array([logits.get(row) for row in rows], pa.float64())
+    judged = data.ledger.take(rows).append_column("logit", values)
+    return calibrated(bundle, judged)
+
+
+def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind) -> Bundle:
+    """Fit calibration, operating point and reliability to the judged files of the validation split.
 
     Raises:
-        DataError: The split does not hold both classes.
+        DataError: They are not of both classes.
     """
-    logit, label = _aligned(data, file_logits(bundle, data, ("val",), judging))
+    scored = judged.filter(pc.is_valid(judged.column("logit")))
+    logit, label = scored.column("logit").to_numpy(), scored.column("label").to_numpy().astype(np.int64)
     calibration = fit(kind, logit, label)
     probability = calibration.apply(logit)
     return bundle.amend(
@@ -136,16 +146,12 @@ def calibrate(bundle: Bundle, data: DataSet, kind: Kind, judging: Judging) -> Bu
     )
 
 
-def predictions(bundle: Bundle, data: DataSet, splits: Sequence[str], judging: Judging) -> pa.Table:
-    """Judge splits; return their rows of the ledger with ``logit`` and ``probability`` (null = abstained)."""
-    logits = file_logits(bundle, data, splits, judging)
-    rows = [i for i, name in enumerate(data.ledger.column("split").to_pylist()) if name in splits]
-    values = np.asarray([logits.get(row, np.nan) for row in rows])
-    probability = bundle.card.calibration.apply(values)
-    return (
-        data.ledger.take(rows)
-        .append_column("logit", pa.array(values, pa.float64(), from_pandas=True))
-        .append_column("probability", pa.array(probability, pa.float64(), from_pandas=True))
+def calibrated(bundle: Bundle, judged: pa.Table) -> pa.Table:
+    """Return judged files with the ``probability`` that the bundle's calibration makes of their ``logit``."""
+    probability = bundle.card.calibration.apply(judged.column("logit").to_numpy())
+    others = [name for name in judged.column_names if name != "probability"]
+    return judged.select(others).append_column(
+        "probability", pa.array(probability, pa.float64(), from_pandas=True)
     )
 
 
@@ -163,16 +169,18 @@ def measure(bundle: Bundle, judged: pa.Table, judging: Judging) -> Evaluation:
     return evaluate(_as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
 
 
-def assess(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> Outcome:
-    """Judge a split of a data set and measure the bundle on it.
+def assess(bundle: Bundle, data: DataSet, split: str, judged: pa.Table, judging: Judging) -> Outcome:
+    """Measure a bundle on what it said of a split.
 
     Raises:
         DataError: No file of the split could be judged.
     """
-    judged = predictions(bundle, data, (split,), judging)
-    evaluation = measure(bundle, judged, judging)
     return Outcome(
-        bundle=bundle, split=split, evaluation=evaluation, judged=judged, account=account(data.ledger)
+        bundle=bundle,
+        split=split,
+        evaluation=measure(bundle, judged, judging),
+        judged=judged,
+        account=account(data.ledger),
     )
 
 
@@ -213,11 +221,6 @@ def _page(outcome: Outcome) -> Page:
         ledger=outcome.account,
         history=outcome.history,
     )
-
-
-def _aligned(data: DataSet, logits: Mapping[int, float]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    labels = data.ledger.column("label").to_numpy()
-    return np.asarray(list(logits.values()), np.float64), labels[list(logits)].astype(np.int64)
 
 
 def _as_predictions(scored: pa.Table) -> Predictions:

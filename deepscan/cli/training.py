@@ -135,7 +135,7 @@ def evaluate(
     from deepscan.cluster import connected
     from deepscan.console import show_outcome, watching
     from deepscan.datasets.dataset import open_dataset
-    from deepscan.evaluation import Judging, assess, publish
+    from deepscan.evaluation import Judging, assess, predictions, publish
     from deepscan.training.run import LEDGER
 
     use_plugin(plugin)
@@ -144,7 +144,9 @@ def evaluate(
     with watching(console) as watch, connected(address):
         dataset = open_dataset(origin, loaded.prep(), out / LEDGER, 1.0, watch)
         watch.stage(f"Measuring on the {split} split")
-        outcome = assess(loaded, dataset, split, Judging(device=device, plugin=plugin))
+        judging = Judging(device=device, plugin=plugin)
+        judged = predictions(loaded, dataset, (split,), judging)
+        outcome = assess(loaded, dataset, split, judged, judging)
     publish(outcome, out)
     show_outcome(console, outcome, out)
 

@@ -6,6 +6,7 @@ import pathlib
 from importlib import metadata
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepscan import config
@@ -22,7 +23,9 @@ from deepscan.evaluation import (
     Outcome,
     assess,
     calibrate,
+    calibrated,
     measure,
+    predictions,
     publish,
     summary,
 )
@@ -141,11 +144,12 @@ def train(order: Order, watch: Watch) -> Outcome:
 
 def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
     judging = Judging(plugin=order.plugin)
-    watch.stage("Calibrating on the validation split")
+    watch.stage("Judging the validation and the test split")
+    judged = predictions(bundle, data, ("val", "test"), judging)
+    validation, test = (judged.filter(pc.field("split") == split) for split in ("val", "test"))
     kind = order.calibration or load_builtin().get(order.model).calibration
-    bundle = calibrate(bundle, data, kind, judging)
-    watch.stage("Measuring on the test split")
-    outcome = assess(bundle, data, "test", judging)
+    bundle = calibrate(bundle, validation, kind)
+    outcome = assess(bundle, data, "test", calibrated(bundle, test), judging)
     bundle = bundle.amend(metrics=bundle.card.metrics | {"test": summary(outcome.evaluation)})
     history = tuple(read_history(order.out / HISTORY))
     outcome = dataclasses.replace(outcome, bundle=bundle, history=history)
