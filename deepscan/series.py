@@ -22,6 +22,7 @@ from deepscan.evaluation import Judging, Outcome, summary
 from deepscan.fusion import FusionPolicy
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin
+from deepscan.report import Page, render
 from deepscan.training.fit import begun
 from deepscan.training.run import Order, recall, settle, train
 from deepscan.watch import Watch
@@ -29,7 +30,7 @@ from deepscan.watch import Watch
 STANDARD = ("statistics", "clip-statistics", "lfcc-lcnn", "avsync")
 """One for each kind of media, chosen to learn from little data on a CPU."""
 
-ENSEMBLE, MANIFEST = "ensemble.json", "manifest.parquet"
+ENSEMBLE, MANIFEST, REPORT = "ensemble.json", "manifest.parquet", "report.html"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +40,8 @@ class Series:
     Attributes:
         models: Names of models, each once.
         order: The order of every one of them, but for ``model``, ``out`` and ``name``. Its ``out`` is the
-            folder of all runs: OUT/MODEL is that of a model, OUT/ensemble.json the ensemble. An override
+            folder of all runs: OUT/MODEL is that of a model; OUT/ensemble.json and OUT/report.html are of
+            all together. An override
             that begins with ``MODEL:`` is for that model alone; ``resume`` goes on where a series stopped.
         policy: How the ensemble votes.
         max_error_rate: The stated rate of its band; see ``calibration.fit_operating_point``.
@@ -114,7 +116,9 @@ def train_all(series: Series, watch: Watch) -> Result:
             msg = f"No model could be trained. {' '.join(f'{name}: {why}' for name, why in left_out.items())}"
             raise DataError(msg)
         together = _assemble(series, origin, outcomes, watch) if len(outcomes) > 1 else None
-    return Result(outcomes=outcomes, left_out=left_out, assembly=together)
+    result = Result(outcomes=outcomes, left_out=left_out, assembly=together)
+    (series.order.out / REPORT).write_text(render(_page(result)), encoding="utf-8")
+    return result
 
 
 def _addressed(override: str) -> tuple[str, str]:
@@ -181,3 +185,29 @@ def _assemble(series: Series, origin: Origin, outcomes: Mapping[str, Outcome], w
         judging=Judging(plugin=series.order.plugin),
     )
     return assembly.assemble(order, watch)
+
+
+def _page(result: Result) -> Page:
+    """Return the report of the ensemble; each model's own is in its folder."""
+    facts = {name: _in_words(outcome) for name, outcome in result.outcomes.items()} | result.left_out
+    title = f"{len(result.outcomes)} models on the test split"
+    if result.assembly is None:
+        return Page(title=title, facts=facts)
+    evaluation = result.assembly.evaluations[assembly.ENSEMBLE]
+    judged = evaluation.counts.files
+    return Page(
+        title=f"{title}, and their ensemble",
+        facts=facts,
+        evaluation=evaluation,
+        point=result.assembly.ensemble.policy.operating,
+        ledger={"judged": judged, "nobody could judge": result.assembly.files - judged},
+    )
+
+
+def _in_words(outcome: Outcome) -> str:
+    auc, counts = outcome.evaluation.overall["auc"], outcome.evaluation.counts
+    value = "-" if auc.value is None else f"{auc.value:.3f}"
+    interval = "" if auc.low is None or auc.high is None else f" ({auc.low:.3f} to {auc.high:.3f})"
+    return (
+        f"AUC {value}{interval} on {counts.files} files of {counts.sources} sources, {outcome.bundle.card.id}"
+    )

@@ -23,6 +23,7 @@ from deepscan.fusion import FusionPolicy, Line
 from deepscan.media.source import Media
 from deepscan.models import MODELS
 from deepscan.models.catalog import load_builtin
+from deepscan.series import STANDARD, Result
 from tests.tiny_bundles import FACES, PLUGIN, noise, tiny_bundle
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -480,11 +481,56 @@ def test_the_demo_replaces_an_earlier_one_and_nothing_else(tmp_path):
     assert done.exit_code == 2
     assert "no earlier demo" in done.stderr
     assert (tmp_path / "holiday.jpg").exists()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "synthesize.json").touch()
-    demo._clear(tmp_path)
-    demo._clear(tmp_path / "absent")
-    assert not tmp_path.exists()
+    (tmp_path / demo.MARK).touch()
+    demo._claim(demo.Demo(out=tmp_path))
+    demo._claim(demo.Demo(out=tmp_path / "absent"))
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [demo.MARK]
+
+
+@pytest.fixture
+def series(monkeypatch):
+    """Training several models replaced by a note of what was asked."""
+    asked = []
+
+    def train_all(series, watch):
+        asked.append(series)
+        return Result(outcomes={}, left_out={"voice": "silence"}, assembly=None)
+
+    monkeypatch.setattr("deepscan.series.train_all", train_all)
+    return asked
+
+
+def test_train_all_trains_the_models_that_were_named_or_the_standard_ones(series):
+    words = "train all --data d --out o --set cnn:recipe.epochs=2 --fusion method=stack --workers 2 --resume"
+    done = run(*words.split())
+    assert done.exit_code == 0
+    assert "voice was left out: silence" in done.stdout
+    assert (
+        run("train", "all", "--data", "d", "--out", "o", "--model", "cnn", "--model", "voice").exit_code == 0
+    )
+    standard, named = series
+    assert standard.models == STANDARD
+    assert standard.policy == FusionPolicy(method="stack")
+    assert standard.order.overrides == ("cnn:recipe.epochs=2",)
+    assert (standard.order.workers, standard.order.resume) == (2, True)
+    assert named.models == ("cnn", "voice")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train --data d --out o", "one --model"),
+        ("train --data d --out o --model cnn --model voice", "train all"),
+        ("train --data d --out o --model cnn --fusion method=stack", "--fusion is for train all"),
+        ("train all --data d --out o --name x", "--name is for a single model"),
+        ("train all --data d --out o --weights imagenet", "--weights is for a single model"),
+    ],
+)
+def test_options_of_one_model_and_of_several_are_not_mixed(series, words, message):
+    done = run(*words.split())
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert series == []
 
 
 # --- docs/cli.md -----------------------------------------------------------------------------------
@@ -494,7 +540,8 @@ def test_the_demo_replaces_an_earlier_one_and_nothing_else(tmp_path):
 def test_a_documented_line_is_read(line):
     command, context = parse(line)
     assert command in COMMANDS.values()
-    assert context.params.get("model", "cnn") in load_builtin()
+    models = context.params.get("model") or []
+    assert all(model in load_builtin() for model in ([models] if isinstance(models, str) else models))
 
 
 def test_every_command_has_an_example():

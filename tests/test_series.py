@@ -1,21 +1,36 @@
 import contextlib
 import pathlib
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from deepscan import series
+from deepscan.assembly import Assembly
 from deepscan.datasets import layout
 from deepscan.datasets.dataset import Origin
+from deepscan.ensemble import Ensemble
 from deepscan.errors import ConfigError, DataError, UnknownNameError
+from deepscan.evaluation import Outcome
 from deepscan.fusion import FusionPolicy
+from deepscan.metrics import Predictions, evaluate
 from deepscan.series import STANDARD, Series, train_all
 from deepscan.training.fit import RAY_RUN
 from deepscan.training.run import Order
 from tests.tiny_bundles import tiny_bundle
 
 FILES = 40
+
+
+JUDGED = Predictions(
+    label=np.array([0, 1, 1, 0]),
+    logit=np.array([-1.0, 1.0, 0.5, 0.7]),
+    probability=np.array([0.2, 0.8, 0.6, 0.7]),
+    source=np.array(["a", "b", "c", "d"]),
+    generator=np.array(["", "gan", "gan", ""]),
+)
+EVALUATION = evaluate(JUDGED, 0.5, np.random.default_rng(0), 0)
 
 
 class Titles:
@@ -55,7 +70,7 @@ def trained(monkeypatch, tmp_path):
 
     def outcome(order):
         bundle = tiny_bundle(order.out / "bundle", len(notes["orders"]), name=order.model)
-        return type("Outcome", (), {"bundle": bundle, "evaluation": None})()
+        return Outcome(bundle=bundle, split="test", evaluation=EVALUATION, judged=pa.table({}), account={})
 
     def train(order, watch):
         watch.stage("Training")
@@ -66,7 +81,8 @@ def trained(monkeypatch, tmp_path):
 
     def assemble(order, watch):
         notes["assemblies"].append(order)
-        return "assembly"
+        ensemble = Ensemble(entries=(), policy=order.policy, data={}, metrics={})
+        return Assembly(ensemble=ensemble, evaluations={"ensemble": EVALUATION}, files=5)
 
     monkeypatch.setattr(series, "train", train)
     monkeypatch.setattr(series, "recall", lambda out: outcome_of(out, notes, outcome))
@@ -112,7 +128,7 @@ def test_the_ensemble_is_fitted_on_every_file_that_nobody_learnt_from(data, trai
     policy = FusionPolicy(method="stack")
     given = Series(models=("cnn", "gru-light"), order=order(data), policy=policy, max_error_rate=0.1)
     result = train_all(given, Titles())
-    assert result.assembly == "assembly"
+    assert result.assembly.ensemble.policy == policy
     (asked,) = trained["assemblies"]
     assert asked.out == data.parent / "runs" / "ensemble.json"
     assert asked.bundles == tuple(each.bundle.path for each in result.outcomes.values())
@@ -121,6 +137,15 @@ def test_the_ensemble_is_fitted_on_every_file_that_nobody_learnt_from(data, trai
     rows = layout.scan(asked.origin.path, where=asked.origin.where).to_pylist()
     assert {row["split"] for row in rows} == {"val", "test"}
     assert {row["modality"] for row in rows} == {"image", "audio"}
+
+
+def test_the_report_shows_the_ensemble_and_names_every_model(data, trained):
+    trained["short"] = {"voice"}
+    train_all(Series(models=("cnn", "gru-light", "voice"), order=order(data)), Titles())
+    text = (data.parent / "runs" / "report.html").read_text()
+    assert "2 models on the test split, and their ensemble" in text
+    assert "AUC 0.750 on 4 files of 4 sources, cnn-" in text
+    assert "too few files" in text
 
 
 def test_settings_are_for_all_models_or_for_one(data, trained):

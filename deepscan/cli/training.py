@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,6 +24,9 @@ from deepscan.cli.options import (
 )
 from deepscan.cli.program import console
 from deepscan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from deepscan.training.run import Order
 
 Scope = Literal["one", "all"]
 
@@ -65,12 +68,7 @@ def train(
     `train all` does so for several models, each in OUT/MODEL, and fits OUT/ensemble.json over them;
     `--set MODEL:recipe.epochs=5` is for one of them, and `--fusion` for the ensemble.
     """
-    from deepscan import config
-    from deepscan.console import show_outcome, show_series, watching
-    from deepscan.fusion import FusionPolicy
-    from deepscan.series import STANDARD, Series, train_all
     from deepscan.training.run import Order
-    from deepscan.training.run import train as run
 
     models = _models(scope, model, name=name, weights=weights, fusion=fusion)
     origin = origin_of(data, where, source_pattern, store, max_bad)
@@ -88,12 +86,28 @@ def train(
         address=address,
     )
     if scope == "one":
-        with watching(console) as watch:
-            outcome = run(order, watch)
-        show_outcome(console, outcome, out)
-        return
-    use_plugin(plugin)
-    policy = config.override(FusionPolicy(), fusion or ())
+        _train_one(order)
+    else:
+        use_plugin(plugin)
+        _train_all(order, models, fusion or [])
+
+
+def _train_one(order: "Order") -> None:
+    from deepscan.console import show_outcome, watching
+    from deepscan.training.run import train as run
+
+    with watching(console) as watch:
+        outcome = run(order, watch)
+    show_outcome(console, outcome, order.out)
+
+
+def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> None:
+    from deepscan import config
+    from deepscan.console import show_series, watching
+    from deepscan.fusion import FusionPolicy
+    from deepscan.series import STANDARD, Series, train_all
+
+    policy = config.override(FusionPolicy(), fusion)
     with watching(console) as watch:
         result = train_all(Series(models=models or STANDARD, order=order, policy=policy), watch)
     show_series(console, result)

@@ -28,7 +28,7 @@ LAYERS = (
     {"datasets", "report"},
     {"evaluation"},
     {"scoring", "training", "assembly"},
-    {"tuning", "optimize", "serving"},
+    {"tuning", "optimize", "serving", "series"},
     {"console", "demo"},
     {"cli"},
     {"jobs"},
