@@ -1,6 +1,7 @@
-"""Bundles of the plug-in model and pictures for it, made in milliseconds."""
+"""Bundles of small models with random weights, and pictures for them, made in milliseconds."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from deepscan.bundle import Bundle, Card
 from deepscan.media.source import Media
 from deepscan.modalities.image import ImagePrep
 from deepscan.models import MODELS
-from deepscan.models.catalog import load_plugin
+from deepscan.models.catalog import load_builtin, load_plugin
 from tests.material import encoded
 
 PLUGIN = pathlib.Path(__file__).parent / "plugins" / "tiny.py"
@@ -27,20 +28,29 @@ def tiny_module(seed: int = 0):
         return spec.build(spec.config())
 
 
-def tiny_bundle(folder: pathlib.Path, seed: int = 0, prep: ImagePrep = WHOLE, **fields: object) -> Bundle:
-    """Write a bundle of the plug-in model; ``fields`` are those of its card."""
-    module = tiny_module(seed)
+def fresh_bundle(folder: pathlib.Path, model: str, prep: Any, seed: int = 0, **fields: object) -> Bundle:
+    """Write a bundle of a model with the weights that a seed gives; ``fields`` are those of its card."""
+    spec = load_builtin().get(model)
+    settings = spec.config()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = spec.build(settings)
     given = {
-        "name": "tiny",
-        "model": "tiny",
-        "model_config": config.to_dict(MODELS.get("tiny").config()),
-        "modality": "image",
+        "name": model,
+        "model": spec.name,
+        "model_config": config.to_dict(settings),
+        "modality": spec.modality,
         "prep": config.to_dict(prep),
         "prep_digest": prep.digest,
         "files": {},
-        "plugin": PLUGIN.name,
     }
     return bundle.write(folder, Card(**(given | fields)), module)
+
+
+def tiny_bundle(folder: pathlib.Path, seed: int = 0, prep: ImagePrep = WHOLE, **fields: object) -> Bundle:
+    """Write a bundle of the plug-in model; ``fields`` are those of its card."""
+    load_plugin(PLUGIN)
+    return fresh_bundle(folder, "tiny", prep, seed, **{"plugin": PLUGIN.name, **fields})
 
 
 def noise(seed: int = 0) -> bytes:
