@@ -15,7 +15,7 @@ from deepscan.verdict import Abstention, Region
 from tests.tiny_bundles import media, tiny_bundle
 
 BOXES = ((0.0, 0.0, 0.25, 0.5), (0.5, 0.0, 1.0, 0.5), (0.25, 0.5, 0.75, 1.0))
-LOGITS = np.array([0.5, 3.0, -1.0], dtype=np.float32)
+OUTPUTS = {"logit": np.array([0.5, 3.0, -1.0], dtype=np.float32)}
 EXAMPLES = [{"pixels": np.zeros((32, 32, 3), np.uint8), "box": np.array(b, np.float32)} for b in BOXES]
 TEMPERATURE = Calibration(kind="temperature", temperature=2.0)
 
@@ -32,25 +32,25 @@ def with_card(detector, **changes):
 
 
 def test_the_most_suspicious_part_speaks_for_the_file_and_is_calibrated(detector):
-    score = detector.judge(EXAMPLES, LOGITS).score
+    score = detector.judge(EXAMPLES, OUTPUTS).score
     assert score.logit == 3.0
     assert score.probability == pytest.approx(1 / (1 + math.exp(-3.0 / 2)), abs=1e-12)
     assert (score.detector, score.bundle, score.modality) == ("tiny", detector.bundle.card.id, "image")
 
 
 def test_parts_come_most_suspicious_first_with_their_places(detector):
-    parts = detector.judge(EXAMPLES, LOGITS).score.parts
+    parts = detector.judge(EXAMPLES, OUTPUTS).score.parts
     assert [part.region for part in parts] == [Region(box=BOXES[i]) for i in (1, 0, 2)]
     assert [part.probability for part in parts] == pytest.approx(expit([1.5, 0.25, -0.5]))
 
 
 def test_parts_that_look_alike_keep_their_order(detector):
-    parts = detector.judge(EXAMPLES, np.zeros(3, np.float32)).score.parts
+    parts = detector.judge(EXAMPLES, {"logit": np.zeros(3, np.float32)}).score.parts
     assert [part.region.box for part in parts] == list(BOXES)
 
 
 def test_a_score_holds_plain_numbers(detector):
-    score = detector.judge(EXAMPLES, LOGITS).score
+    score = detector.judge(EXAMPLES, OUTPUTS).score
     assert {type(score.logit), type(score.probability), type(score.parts[0].probability)} == {float}
 
 
@@ -60,7 +60,7 @@ def test_a_score_holds_plain_numbers(detector):
 )
 def test_the_label_follows_the_operating_point(detector, low, high, label):
     point = OperatingPoint(threshold=low, low=low, high=high)
-    vote = with_card(detector, operating=point).judge(EXAMPLES, LOGITS)
+    vote = with_card(detector, operating=point).judge(EXAMPLES, OUTPUTS)
     assert vote.score.label == label
     assert vote.point == point
 
@@ -68,14 +68,14 @@ def test_the_label_follows_the_operating_point(detector, low, high, label):
 @pytest.mark.parametrize(("logit", "fakes", "files"), [(3.0, 27, 30), (-3.0, 2, 20)])
 def test_the_uncertainty_comes_from_validation_files_that_scored_alike(detector, logit, fakes, files):
     known = Reliability(edges=(0.5,), files=(20, 30), fakes=(2, 27))
-    vote = with_card(detector, reliability=known).judge(EXAMPLES[:1], np.array([logit], np.float32))
+    vote = with_card(detector, reliability=known).judge(EXAMPLES[:1], {"logit": np.array([logit], np.float32)})
     expected = binomtest(fakes, files).proportion_ci(method="wilson")
     assert (vote.uncertainty.low, vote.uncertainty.high) == pytest.approx((expected.low, expected.high))
     assert vote.uncertainty.files == files
 
 
 def test_without_validation_files_nothing_is_known(detector):
-    uncertainty = detector.judge(EXAMPLES, LOGITS).uncertainty
+    uncertainty = detector.judge(EXAMPLES, OUTPUTS).uncertainty
     assert (uncertainty.low, uncertainty.high, uncertainty.files) == (0.0, 1.0, 0)
 
 

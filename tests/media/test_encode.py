@@ -5,10 +5,9 @@ import pytest
 from scipy.io import wavfile
 
 from deepscan.errors import ConfigError
-from deepscan.media import container, encode
+from deepscan.media import encode
 from deepscan.media.encode import encode_clip, encode_wav
-from deepscan.media.source import SOUND_RATE_HZ, Sampling
-from deepscan.media.source import Media
+from deepscan.media.source import SOUND_RATE_HZ, Media, Sampling
 
 LEVELS = (30, 200, 90, 150, 60, 220, 120, 40)
 
@@ -26,7 +25,7 @@ def chirp(seconds):
 def test_a_clip_decodes_to_its_frames_in_order(monkeypatch, codec):
     monkeypatch.setattr(encode, "_CODEC", codec)
     data = encode_clip(iter(ramp()), 25, quality=8)
-    frames = list(container.frames(data, "clip", Sampling(count=20)))
+    frames = list(Media.from_bytes(data, "clip").frames(Sampling(count=20)))
     assert [frame.picture_HWC.shape for frame in frames] == [(48, 64, 3)] * len(LEVELS)
     assert [frame.picture_HWC.mean() for frame in frames] == pytest.approx(LEVELS, abs=6)
     np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(len(LEVELS)) / 25, atol=1e-3)
