@@ -1,14 +1,17 @@
 """Bundles of small models with random weights, and pictures for them, made in milliseconds."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepscan import bundle, config
 from deepscan.bundle import Bundle, Card
 from deepscan.media.source import Media
+from deepscan.modalities import Example, batch
 from deepscan.modalities.image import ImagePrep
 from deepscan.models import MODELS
 from deepscan.models.catalog import load_builtin, load_plugin
@@ -28,13 +31,29 @@ def tiny_module(seed: int = 0):
         return spec.build(spec.config())
 
 
-def fresh_bundle(folder: pathlib.Path, model: str, prep: Any, seed: int = 0, **fields: object) -> Bundle:
-    """Write a bundle of a model with the weights that a seed gives; ``fields`` are those of its card."""
+def settle(module: torch.nn.Module, examples: Sequence[Example], prep: Any) -> None:
+    """Give batch norms the statistics of these Examples: fresh ones make all answers nearly the same."""
+    for norm in (part for part in module.modules() if isinstance(part, _BatchNorm)):
+        norm.momentum = 1.0
+    with torch.no_grad():
+        module.train()(**{name: torch.from_numpy(x) for name, x in batch(list(examples), prep).items()})
+    module.eval()
+
+
+def fresh_bundle(
+    folder: pathlib.Path, model: str, prep: Any, seed: int = 0, seen: Sequence[Example] = (), **fields: object
+) -> Bundle:
+    """Write a bundle of a model with the weights that a seed gives.
+
+    ``seen`` are Examples to settle it on, ``fields`` those of its card.
+    """
     spec = load_builtin().get(model)
     settings = spec.config()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = spec.build(settings)
+        if seen:
+            settle(module, seen, prep)
     given = {
         "name": model,
         "model": spec.name,
