@@ -6,12 +6,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
-import torch
 
-from deepscan import bundle, config
-from deepscan.bundle import Bundle, Card
+from deepscan.bundle import Bundle
 from deepscan.modalities.image import ImagePrep
-from deepscan.models.catalog import load_builtin
+from tests.tiny_bundles import fresh_bundle
 
 ROOT = pathlib.Path(__file__).parents[1]
 RAY_ENVIRONMENT = {
@@ -29,23 +27,9 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
     """Returns ``make_bundle(name, seed, region)``: the small network on 64 px, with random weights."""
 
     def make(name: str, seed: int = 0, region: str = "whole") -> Bundle:
-        spec = load_builtin().get("cnn")
         prep = ImagePrep(region=region, finder="haar", size_px=64)
-        settings = spec.config()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            module = spec.build(settings)
-        card = Card(
-            name=name,
-            model=spec.name,
-            model_config=config.to_dict(settings),
-            modality=spec.modality,
-            prep=config.to_dict(prep),
-            prep_digest=prep.digest,
-            files={},
-            metrics={"val": {"files": 40, "auc": 0.5}},
-        )
-        return bundle.write(tmp_path_factory.mktemp(name), card, module)
+        metrics = {"val": {"files": 40, "auc": 0.5}}
+        return fresh_bundle(tmp_path_factory.mktemp(name), "cnn", prep, seed, name=name, metrics=metrics)
 
     return make
 

@@ -29,11 +29,15 @@ class Media:
         facts: What the file is, as read from its header.
     """
 
-    def __init__(self, data: bytes, facts: MediaFacts) -> None:
-        """Wrap bytes that were probed already."""
+    def __init__(self, data: bytes, facts: MediaFacts, sound: "Media | None" = None) -> None:
+        """Wrap bytes that were probed already; ``sound`` has the sound where another file holds it."""
         self.data = data
         self.facts = facts
-        self._sound: Media | None = None
+        self._sound = sound
+
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes, MediaFacts, "Media | None"]]:
+        """Travel to other processes as what was read: what was decoded of it is many times larger."""
+        return type(self), (self.data, self.facts, self._sound)
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str, limits: Limits | None = None) -> Self:
@@ -88,9 +92,7 @@ class Media:
             has_sound=True,
             notes=tuple(f"{each.name}: {note}" for each in both for note in each.notes),
         )
-        media = cls(pictures.data, facts)
-        media._sound = sound
-        return media
+        return cls(pictures.data, facts, sound)
 
     @functools.cached_property
     def picture_HWC(self) -> NDArray[np.uint8]:

@@ -34,7 +34,11 @@ class Contrast(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels_NHWC: Tensor) -> Tensor:
-        """Return the measurements; sides of the pictures are at least 64 px."""
+        """Return the measurements.
+
+        Raises:
+            ConfigError: The pictures are too small; from 64 px on they are not.
+        """
         with torch.autocast(pixels_NHWC.device.type, enabled=False):
             ycc_NCHW = to_ycc(pixels_NHWC.permute(0, 3, 1, 2).float())
             inside, contrast = [], []

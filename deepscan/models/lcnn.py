@@ -13,7 +13,7 @@ from deepscan.nn.heads import HeadConfig
 from deepscan.nn.initialize import he_normal
 from deepscan.nn.moments import Moments
 from deepscan.nn.specaugment import MaskConfig, SpecAugment
-from deepscan.nn.timeline import Rows, Slices
+from deepscan.nn.timeline import Rows, Slices, require_halvings
 from deepscan.recipe import Augment, Choice, Optimizer, Range, Recipe
 
 
@@ -86,7 +86,12 @@ class LightCnn(nn.Module):
         self.moments = Moments(2 * before * rows_left, config.widths, config.dropout)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Return logit, moment_logit and attention for float [B, rows, T]."""
+        """Return logit, moment_logit and attention for float [B, rows, T].
+
+        Raises:
+            ConfigError: The features have other rows than the network was built for, or too few frames.
+        """
+        require_halvings(features, len(self.stages))
         x_BCRT = self.stages(self.mask(self.rows(features))[:, None])
         output: dict[str, Tensor] = self.moments(self.slices(x_BCRT.flatten(1, 2)))
         return output

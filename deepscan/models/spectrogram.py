@@ -14,7 +14,7 @@ from deepscan.nn.heads import HeadConfig
 from deepscan.nn.initialize import he_normal
 from deepscan.nn.moments import Moments
 from deepscan.nn.specaugment import MaskConfig, SpecAugment
-from deepscan.nn.timeline import Slices
+from deepscan.nn.timeline import Slices, require_halvings
 from deepscan.recipe import Augment, Choice, Optimizer, Range, Recipe
 
 
@@ -66,7 +66,12 @@ class SpectrogramNet(nn.Module):
         self.moments = Moments(4 * config.channels[-1], config.widths, config.dropout)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Return logit, moment_logit and attention for float [B, rows, T]."""
+        """Return logit, moment_logit and attention for float [B, rows, T].
+
+        Raises:
+            ConfigError: There are too few rows or frames.
+        """
+        require_halvings(features, len(self.layers))
         x_BRT = self.mask(features)
         height_R1 = torch.linspace(-1, 1, x_BRT.shape[1], dtype=x_BRT.dtype, device=x_BRT.device)[:, None]
         # Channels last in memory, which doubles the speed of these convolutions on CPUs.

@@ -84,7 +84,11 @@ class Statistics(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels_BHWC: Tensor) -> list[Tensor]:
-        """Return the groups, in the order of ``GROUPS``; sides of the pictures are at least 32 px."""
+        """Return the groups, in the order of ``GROUPS``.
+
+        Raises:
+            ConfigError: The pictures are smaller than 32 px.
+        """
         with torch.autocast(pixels_BHWC.device.type, enabled=False):
             rgb_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float().contiguous()
             ycc_BCHW = to_ycc(rgb_BCHW)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deepscan.errors import ConfigError
+
 LEVELS = 5
 RUN = 4
 RUNS = LEVELS**RUN
@@ -40,7 +42,17 @@ def count_runs(levels_BCHW: Tensor) -> Tensor:
 
     Runs along rows and columns count alike, and so do a run, its mirror image and its negative: the
     measure does not change when a picture is flipped.
+
+    Raises:
+        ConfigError: The planes are too small to hold a run.
     """
+    height, width = levels_BCHW.shape[-2:]
+    if max(height, width) < RUN:
+        msg = (
+            f"Of a picture {height} x {width} differences are left to count runs of {RUN} in, which is none. "
+            "Set prep.size_px=64 or more, or a larger recipe.augment.crop."
+        )
+        raise ConfigError(msg)
     levels_NHW = levels_BCHW.flatten(0, 1)
     total = torch.zeros(len(levels_NHW), RUNS, device=levels_NHW.device)
     for plane in (levels_NHW, levels_NHW.transpose(1, 2).contiguous()):

@@ -41,6 +41,21 @@ class Stack(nn.Module):
         return x_BRT.reshape(len(x_BRT), -1, steps, self.count).transpose(1, 2).flatten(2)
 
 
+def require_halvings(x_BRT: Tensor, times: int) -> None:
+    """Check that features [B, R, T] are large enough for layers that halve rows and frames so often.
+
+    Raises:
+        ConfigError: Nothing would be left.
+    """
+    rows, frames = x_BRT.shape[1:]
+    if min(rows, frames) < 2**times:
+        msg = (
+            f"A window gives {rows} rows of {frames} frames, and the network halves both {times} times."
+            " Set a longer prep.window_s, a prep.front_end of more rows, or fewer model.channels."
+        )
+        raise ConfigError(msg)
+
+
 class Slices(nn.Module):
     """Pools time into equal slices: float [B, F, T] -> their means and deviations, float32 [B, M, 2 F].
 

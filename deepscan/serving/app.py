@@ -18,6 +18,7 @@ from ray import serve as ray_serve
 from ray.serve import Application, Deployment
 from ray.serve.config import RequestRouterConfig
 
+from deepscan.cluster import available
 from deepscan.errors import ResourceError, ServiceError
 from deepscan.media.source import Limits
 from deepscan.serving.api import build_api
@@ -26,6 +27,7 @@ from deepscan.serving.ensemble import Ensemble, EnsembleBackend, Group
 
 if TYPE_CHECKING:
     from deepscan.bundle import Bundle
+    from deepscan.ensemble import Selection
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +65,12 @@ def build(args: ServeArgs) -> Application:
         ConfigError: A setting of the fusion is wrong.
     """
     # Here and not above, because a process of Ingress has no use for torch.
-    from deepscan.bundle import Bundle
-    from deepscan.ensemble import select
     from deepscan.models.catalog import load_plugin
 
     for plugin in args.plugins:
         load_plugin(pathlib.Path(plugin))
-    # Sorted as pipeline.plan sorts, so that votes are fused in the same order.
-    chosen = select([pathlib.Path(path).resolve() for path in args.bundles], args.fusion)
-    bundles = sorted((Bundle.read(path.resolve()) for path in chosen.bundles), key=_digest)
-    groups = [_group(list(members), args) for _, members in itertools.groupby(bundles, key=_digest)]
+    chosen = _select(args)
+    groups = [_group(members, args) for members in _by_prep(chosen)]
     ensemble = _deployment(Ensemble, args.ensemble).bind(groups, chosen.policy)
     modalities = tuple(dict.fromkeys(group.modality for group in groups))
     full = {"status_code": 503, "retry_after_s": args.retry_after_s}
@@ -102,7 +100,8 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: 
     if not ray.is_initialized():
         msg = "Serving needs a Ray cluster and none is connected; use deepscan.cluster.connected()."
         raise ResourceError(msg)
-    application = build(args)
+    cpus, _ = available()
+    application = build(args.fitted(len(_by_prep(_select(args))), cpus))
     ray_serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     url = f"http://{host}:{port}"
     with contextlib.ExitStack() as ending:
@@ -120,6 +119,20 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: 
 def stop() -> None:
     """Stop the service that ``serve(blocking=False)`` left running."""
     ray_serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _select(args: ServeArgs) -> "Selection":
+    from deepscan.ensemble import select
+
+    return select([pathlib.Path(path).resolve() for path in args.bundles], args.fusion)
+
+
+def _by_prep(chosen: "Selection") -> "list[list[Bundle]]":
+    """Return the bundles that share a Prep together, sorted as ``pipeline.plan`` sorts, who fuses so."""
+    from deepscan.bundle import Bundle
+
+    bundles = sorted((Bundle.read(path.resolve()) for path in chosen.bundles), key=_digest)
+    return [list(members) for _, members in itertools.groupby(bundles, key=_digest)]
 
 
 def _group(bundles: "list[Bundle]", args: ServeArgs) -> Group:

@@ -4,6 +4,7 @@
 Ray Serve hands them over as a pydantic model, hence no dataclasses here; unknown keys are refused.
 """
 
+import math
 import socket
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -120,6 +121,27 @@ class ServeArgs(BaseModel):
             )
             raise ValueError(msg)
         return self
+
+    def fitted(self, preps: int, cpus: float) -> Self:
+        """Return the arguments with all reservations cut alike, so that they fit into the cluster together.
+
+        Ray waits for ever for CPUs that are not there. What is reserved says how many processes share a
+        node, not how fast they are; only a replica's threads follow it.
+
+        Args:
+            preps: Distinct preparations of the bundles.
+            cpus: CPUs of the cluster.
+        """
+        counts = {"ingress": 1, "ensemble": 1, "prepare": preps, "replica": preps}
+        stages: dict[str, Stage] = {name: getattr(self, name) for name in counts}
+        needed = sum(counts[name] * stage.cpus * stage.min_replicas for name, stage in stages.items())
+        if needed <= cpus:
+            return self
+        share = cpus / needed
+        # Ray counts in ten-thousandths of a CPU and refuses finer figures.
+        reserved = {name: math.floor(1000 * share * stage.cpus) / 1000 for name, stage in stages.items()}
+        smaller = {name: stages[name].model_copy(update={"cpus": reserved[name]}) for name in stages}
+        return self.model_copy(update=smaller)
 
 
 def parse(values: Mapping[str, Any]) -> ServeArgs:

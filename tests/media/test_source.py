@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
@@ -120,6 +121,25 @@ def test_joined_media_keeps_the_notes_of_both(film):
     cut = Media.from_bytes(data[: len(data) // 2], "b.flac")
     (note,) = Media.joined(film, cut).facts.notes
     assert note.startswith("b.flac: The file ends after ")
+
+
+@pytest.mark.parametrize("decoded_first", [False, True])
+def test_joined_media_keeps_both_files_in_another_process(film, voice, decoded_first):
+    both = Media.joined(film, Media.from_bytes(voice.data, "b.wav"))
+    if decoded_first:
+        assert both.sound_N.any()
+    there = pickle.loads(pickle.dumps(both))
+    assert there.facts == both.facts
+    assert np.array_equal(there.sound_N, voice.sound_N)
+    assert not there.sound_N.flags.writeable
+    assert numbers(list(there.frames(Sampling(count=4)))) == numbers(list(film.frames(Sampling(count=4))))
+
+
+def test_what_was_decoded_does_not_travel(encode):
+    media = Media.from_bytes(encode("jpeg"), "a.jpg")
+    size = len(pickle.dumps(media))
+    assert media.picture_HWC.nbytes > 1000
+    assert len(pickle.dumps(media)) == size
 
 
 def test_what_has_no_pictures_or_no_sound_cannot_be_joined(film, voice, encode):

@@ -85,6 +85,15 @@ def test_windows_too_short_for_their_moments_are_refused_by_the_setting(name):
         build(name, "moments=50")(noise(1, *rows, frames // 10))
 
 
+@pytest.mark.parametrize("name", ["lfcc-lcnn", "spectrogram-cnn"])
+def test_windows_too_short_for_their_layers_are_refused_by_the_setting(name):
+    rows, _ = MODELS[name]
+    module = build(name, "moments=1")
+    with pytest.raises(ConfigError, match=rf"{rows} rows of 15 frames.*4 times.*prep\.window_s"):
+        module(noise(1, rows, 15))
+    assert outputs_of(module, noise(1, rows, 16))["logit"].isfinite().all()
+
+
 @pytest.mark.parametrize("name", MOST_PARAMETERS)
 def test_small_models_are_small(name):
     assert sum(p.numel() for p in build(name).parameters()) <= MOST_PARAMETERS[name]

@@ -114,6 +114,14 @@ def test_wrong_settings_of_the_hybrid_are_refused(wrong):
         HybridConfig(**wrong)
 
 
+def test_crops_too_small_for_their_statistics_are_refused_by_the_setting():
+    spec = load_builtin().get("clip-statistics")
+    model = spec.build(spec.config()).eval()
+    with pytest.raises(ConfigError, match=r"prep\.size_px=64"):
+        model(noise(side_px=40), MASK)
+    assert model(torch.zeros(2, 4, 64, 64, 3, dtype=torch.uint8), MASK)["logit"].isfinite().all()
+
+
 def flickering(count, seed):
     """Grey noise whose grain is steady in real clips and comes and goes in fakes; pooled it is alike."""
     generator = torch.Generator().manual_seed(seed)

@@ -50,6 +50,12 @@ def test_the_logit_is_the_mean_of_the_members():
     torch.testing.assert_close(output["logit"], output["member_logits"].mean(1))
 
 
+def test_pictures_too_small_for_their_statistics_are_refused_by_the_setting():
+    assert all(group.isfinite().all() for group in Statistics()(pictures(side=32)))
+    with pytest.raises(ConfigError, match=r"prep\.size_px=64"):
+        Statistics()(pictures(side=31))
+
+
 @pytest.mark.parametrize("wrong", [{"members": 0}, {"hidden": 0}, {"dropout": 1.0}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError):

@@ -1,8 +1,10 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 
+from deepscan.errors import ConfigError
 from deepscan.nn import runs
 
 
@@ -33,3 +35,14 @@ def test_grey_has_no_chroma():
     ycc = runs.to_ycc(grey)
     torch.testing.assert_close(ycc[:, 0], grey[:, 0])
     torch.testing.assert_close(ycc[:, 1:], torch.zeros(1, 2, 2, 2), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 3), (1, 4), (5, 2)])
+def test_runs_are_counted_along_the_side_that_holds_any(height, width):
+    levels = torch.randint(0, 5, (2, 3, height, width), generator=torch.Generator().manual_seed(0))
+    assert runs.count_runs(levels.to(torch.int16)).sum(2).numpy() == pytest.approx(4)
+
+
+def test_planes_that_hold_no_run_are_refused_with_the_setting_that_helps():
+    with pytest.raises(ConfigError, match=r"3 x 3 differences.*runs of 4.*prep\.size_px=64"):
+        runs.count_runs(torch.zeros(2, 3, 3, 3, dtype=torch.int16))

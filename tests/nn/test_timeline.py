@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from deepscan.errors import ConfigError
-from deepscan.nn.timeline import Rows, Slices, Stack
+from deepscan.nn.timeline import Rows, Slices, Stack, require_halvings
 
 
 def noise(*shape):
@@ -65,3 +65,10 @@ def test_slices_are_float32_and_their_gradient_is_finite_where_nothing_moves():
 def test_fewer_frames_than_slices_are_refused_with_the_setting_that_helps():
     with pytest.raises(ConfigError, match=r"gives 5 frames.*8 moments.*model\.moments=5"):
         Slices(8)(noise(1, 2, 5))
+
+
+def test_features_that_cannot_be_halved_so_often_are_refused_with_the_settings_that_help():
+    require_halvings(noise(1, 8, 9), 3)
+    for rows, frames in ((7, 9), (9, 7)):
+        with pytest.raises(ConfigError, match=rf"{rows} rows of {frames} frames.*3 times.*prep\.window_s"):
+            require_halvings(noise(1, rows, frames), 3)

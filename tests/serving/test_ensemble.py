@@ -245,6 +245,7 @@ def calls(monkeypatch):
     """What ``serve`` asks of Ray Serve, which does not run."""
     asked: list[str] = []
     monkeypatch.setattr(app.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(app, "available", lambda: (2.0, 0.0))
     for name in ("start", "run", "shutdown"):
         monkeypatch.setattr(app.ray_serve, name, note(asked, name))
     monkeypatch.setattr(app, "_wait_until_ready", lambda url: asked.append(url))

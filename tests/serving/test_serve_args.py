@@ -57,6 +57,26 @@ def test_a_wrong_argument_is_named(values, named):
         parse(values)
 
 
+def reserved(args, preps):
+    stages = (args.ingress, args.ensemble, *(args.prepare, args.replica) * preps)
+    return sum(stage.cpus * stage.min_replicas for stage in stages)
+
+
+@pytest.mark.parametrize("preps", [1, 2, 4, 12])
+def test_reservations_are_cut_until_a_service_fits_the_machine(preps):
+    args = ServeArgs(bundles=("a",), prepare=Stage(cpus=0.3, min_replicas=2, max_replicas=2))
+    fitted = args.fitted(preps, cpus=2.0)
+    assert reserved(fitted, preps) == pytest.approx(min(2.0, reserved(args, preps)), abs=0.05)
+    assert reserved(fitted, preps) <= 2.0
+    assert fitted.prepare.cpus / fitted.replica.cpus == pytest.approx(0.75, abs=0.01)
+    assert fitted.prepare.min_replicas == 2
+
+
+def test_what_fits_is_left_as_it_is():
+    args = ServeArgs(bundles=("a",), replica=Stage(cpus=8, max_ongoing=16))
+    assert args.fitted(4, cpus=64) is args
+
+
 def test_ray_itself_refuses_unknown_arguments_too():
     with pytest.raises(ValidationError, match="bundels"):
         ServeArgs.model_validate({"bundles": "a", "bundels": "b"})
