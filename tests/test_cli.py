@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import json
 import logging
 import pathlib
@@ -18,11 +19,14 @@ from deepscan import assembly, cli, cluster, console, errors, fusion, verdict
 from deepscan.bundle import Bundle
 from deepscan.calibration import OperatingPoint
 from deepscan.cli import ensembles
+from deepscan.datasets import synthetic
 from deepscan.ensemble import Ensemble, entry
 from deepscan.fusion import FusionPolicy, Line
 from deepscan.media.source import Media
+from deepscan.media.vocode import VOCODERS
 from deepscan.models import MODELS
 from deepscan.models.catalog import load_builtin
+from tests.sounds import speech, wav
 from tests.tiny_bundles import FACES, PLUGIN, noise, tiny_bundle
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -323,6 +327,18 @@ def test_the_timeline_comes_below_the_verdicts(files, bundle):
     assert "one.png: 0 of 0 moments look fake" in done.stdout
 
 
+def test_evidence_is_asked_for_and_comes_below_the_verdicts(files, bundle, tmp_path):
+    voice = tmp_path / "voice.wav"
+    voice.write_bytes(wav(speech()))
+    words = ("predict", files[0], voice, "--bundle", bundle, "--device", "cpu")
+    told = [line for line in run(*words, "--evidence").stdout.splitlines() if ", voice: " in line]
+    assert [line.split(", voice: ")[0] for line in told] == ["voice.wav"]
+    lines = [json.loads(line) for line in run(*words, "--evidence", "--json").stdout.splitlines()]
+    assert [[each["analyzer"] for each in line["evidence"]] for line in lines] == [[], ["voice"]]
+    assert told[0].endswith(lines[1]["evidence"][0]["summary"])
+    assert [json.loads(line)["evidence"] for line in run(*words, "--json").stdout.splitlines()] == [[], []]
+
+
 def test_a_fresh_process_takes_the_model_from_the_plugin(files, bundle):
     words = ("predict", *files, "--bundle", bundle, "--device", "cpu", "--json")
     done = program(*words, "--plugin", PLUGIN)
@@ -401,6 +417,48 @@ def test_synthesize_writes_a_data_set(tmp_path):
     assert len((tmp_path / "set" / "manifest.csv").read_text().splitlines()) == 3
     assert run("synthesize", tmp_path / "set", "--count", 3).exit_code == 2
     assert run("synthesize", tmp_path, "--count", 2).exit_code == 5
+
+
+def test_synthesize_makes_the_kind_that_is_named(monkeypatch, tmp_path):
+    orders = {}
+
+    def take(kind, order, advance):
+        orders[kind] = order
+        advance(1, 1)
+        return order.out / "manifest.csv"
+
+    for kind in synthetic.KINDS:
+        monkeypatch.setitem(synthetic.KINDS, kind, functools.partial(take, kind))
+        assert run("synthesize", tmp_path / kind, "--kind", kind).exit_code == 0
+    assert orders == {kind: synthetic.Order(out=tmp_path / kind) for kind in synthetic.KINDS}
+    words = "--kind copy --count 4 --size-px 128 --seed 7 --recordings mine"
+    run("synthesize", "copies", *words.split())
+    assert orders["copy"] == synthetic.Order(
+        out=pathlib.Path("copies"), count=4, size_px=128, seed=7, recordings=pathlib.Path("mine")
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--kind vidoe", "Did you mean 'video'?"),
+        ("--kind audio --size-px 128", "sounds have no pictures"),
+        ("--kind copy", "There is nothing to copy"),
+        ("--recordings mine", "pictures have no sound"),
+    ],
+)
+def test_synthesize_refuses_what_a_kind_has_no_use_for(words, complaint, tmp_path):
+    done = run("synthesize", tmp_path / "set", *words.split())
+    assert done.exit_code == 2
+    assert complaint in done.stderr
+    assert not (tmp_path / "set").exists()
+
+
+def test_sounds_and_copies_of_them_are_synthesized(tmp_path):
+    assert run("synthesize", tmp_path / "a", "--kind", "audio", "--count", 2).exit_code == 0
+    done = run("synthesize", tmp_path / "b", "--kind", "copy", "--recordings", tmp_path / "a")
+    assert done.stdout == f"Manifest: {tmp_path / 'b' / 'manifest.csv'}\n"
+    assert len((tmp_path / "b" / "manifest.csv").read_text().splitlines()) == 2 + len(VOCODERS)
 
 
 @pytest.fixture
