@@ -32,7 +32,8 @@ from tests.tiny_bundles import FACES, PLUGIN, noise, tiny_bundle
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", DOCUMENT + README, re.DOTALL))
+PAGES = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
+BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", PAGES + README, re.DOTALL))
 EXAMPLES = re.findall(r"^deepscan ((?:.*\\\n)*.+)", BLOCKS, re.MULTILINE)
 OPTION_ROWS = re.findall(r"^\| `(--[\w-]+)` \| ([\w, ]+) \|", DOCUMENT, re.MULTILINE)
 ROOT_COMMAND = typer.main.get_command(cli.app)
@@ -293,7 +294,8 @@ def test_the_options_of_an_ensemble_arrive(monkeypatch, bundle, tmp_path):
 
 def test_every_method_can_be_fitted():
     assert set(typing.get_args(ensembles.Method)) == set(typing.get_args(fusion.Method))
-    documented = re.findall(r"^\| `([\w-]+)` \| [^|]+ \|$", DOCUMENT, re.MULTILINE)
+    section = DOCUMENT.split("## Several bundles")[1].split("\n## ")[0]
+    documented = re.findall(r"^\| `([\w-]+)` \| [^|]+ \|$", section, re.MULTILINE)
     assert tuple(name for name in documented if not name.startswith("--")) == typing.get_args(fusion.Method)
 
 
@@ -586,6 +588,15 @@ def test_the_documented_json_is_what_predict_prints(files, bundle):
     good, bad = map(json.loads, re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL))
     done = run("predict", *files[:2], "--bundle", bundle, "--device", "cpu", "--json")
     assert [_form(good), _form(bad)] == [_form(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_the_documented_score_of_a_clip_has_the_form_of_any_score():
+    (score,) = map(json.loads, re.findall(r"```jsonc\n(.*?)```", DOCUMENT, re.DOTALL))
+    (picture,) = json.loads(re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)[0])["scores"]
+    assert list(score) == list(picture)
+    for part in score["parts"]:
+        assert list(part) == list(picture["parts"][0])
+        assert list(part["region"]) == list(picture["parts"][0]["region"])
 
 
 def _form(value):
