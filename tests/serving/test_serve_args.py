@@ -9,7 +9,6 @@ import yaml
 from pydantic import ValidationError
 from ray.serve.schema import DeploymentSchema, HTTPOptionsSchema, ServeApplicationSchema, ServeDeploySchema
 
-from deepscan.ensemble import FREE
 from deepscan.errors import ConfigError
 from deepscan.media.source import Limits
 from deepscan.serving.app import build
@@ -91,7 +90,7 @@ def test_the_ensemble_of_the_example_may_have_three_preparations_on_two_cpus():
     values = yaml.safe_load((ROOT / "serve_configs" / "ensemble.yaml").read_text())
     args = parse(values["applications"][0]["args"])
     assert args.ingress.cpus + args.ensemble.cpus + 3 * (args.prepare.cpus + args.replica.cpus) <= 2
-    assert {assignment.partition("=")[0] for assignment in args.fusion} <= set(FREE)
+    assert [pathlib.Path(bundle).suffix for bundle in args.bundles] == [".json"], "one ensemble file"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
