@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import logging
 import os
 import pathlib
 from typing import Any
@@ -75,7 +76,7 @@ def splits(table: pa.Table, fold: NDArray[np.int64], judged: int, settings: Sett
     else:
         turn = groups(table.take(rest), parts, judged)
     names = np.full(len(fold), "test", dtype=object)
-    names[rest] = np.where(turn == parts - 1, "val", "train")
+    names[rest] = np.where(turn == 0, "val", "train")
     return list(names)
 
 
@@ -140,6 +141,8 @@ def main() -> None:
     parser.add_argument("--name", default="", help="Name of the result; default the model's.")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
     given = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("deepscan").setLevel(logging.INFO)
     settings = Settings(
         given.data,
         tuple(given.where),

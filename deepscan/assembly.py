@@ -11,18 +11,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.special import logit
 
-from deepscan import config, fitting
+from deepscan import fitting
 from deepscan.bundle import Bundle
 from deepscan.datasets.dataset import Origin, open_dataset
 from deepscan.ensemble import Ensemble, entry
 from deepscan.errors import ConfigError, DataError
-from deepscan.evaluation import Judging, predictions
+from deepscan.evaluation import Judging, predictions, summary
 from deepscan.fitting import Member, Panel
 from deepscan.fusion import LIMIT, FusionPolicy
 from deepscan.metrics import Evaluation, Predictions, evaluate
 from deepscan.watch import Watch
+
+SPLITS = ("val", "test")
+"""What the fusion is learnt from, and what it is measured on."""
 
 ENSEMBLE = "ensemble"
 """Under this name the fusion stands beside its members."""
@@ -113,7 +117,7 @@ def assemble(order: Order, watch: Watch) -> Assembly:
         entries=tuple(entry(bundle, order.out) for bundle in bundles),
         policy=policy,
         data={"digest": validation.digest, "val": _counts(validation.panel), "test": _counts(test.panel)},
-        metrics={name: _figures(evaluation) for name, evaluation in evaluations.items()},
+        metrics={name: summary(evaluation) for name, evaluation in evaluations.items()},
     )
     ensemble.save(order.out)
     return Assembly(ensemble=ensemble, evaluations=evaluations, files=len(test.panel.label_N))
@@ -176,7 +180,7 @@ def align(bundles: Sequence[Bundle], tables: Sequence[pa.Table], digest: str) ->
 
 def _judge(bundles: Sequence[Bundle], order: Order, watch: Watch) -> tuple[Judged, Judged]:
     """Judge validation and test split with every bundle."""
-    tables: dict[str, list[pa.Table]] = {"val": [], "test": []}
+    tables: list[pa.Table] = []
     digest = ""
     for bundle in bundles:
         prep = bundle.prep()
@@ -184,19 +188,12 @@ def _judge(bundles: Sequence[Bundle], order: Order, watch: Watch) -> tuple[Judge
         data = open_dataset(order.origin, prep, ledger, 1.0, watch)
         digest = data.digest
         watch.stage(f"Judging with {bundle.card.id}")
-        for split, judged in tables.items():
-            judged.append(predictions(bundle, data, split, order.judging))
-    validation, test = (align(bundles, judged, digest) for judged in tables.values())
+        tables.append(predictions(bundle, data, SPLITS, order.judging))
+    parted = ([table.filter(pc.field("split") == split) for table in tables] for split in SPLITS)
+    validation, test = (align(bundles, part, digest) for part in parted)
     return validation, test
 
 
 def _counts(panel: Panel) -> dict[str, int]:
     fake = int(panel.label_N.sum())
     return {"files": len(panel.label_N), "real": len(panel.label_N) - fake, "fake": fake}
-
-
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "counts": config.to_dict(evaluation.counts),
-        "figures": {name: config.to_dict(figure) for name, figure in evaluation.overall.items()},
-    }

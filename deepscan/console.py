@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from deepscan.ensemble import Ensemble
     from deepscan.evaluation import Outcome
     from deepscan.fusion import FusionPolicy
+    from deepscan.series import Result
 
 COMPARED = ("accuracy", "precision", "recall", "f1", "auc", "eer")
 COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
@@ -139,6 +140,18 @@ def show_ensemble(console: Console, ensemble: "Ensemble") -> None:
             highlight=False,
         )
         console.print(Text(point.shortfall, style="yellow"), end="\n" if point.shortfall else "")
+
+
+def show_series(console: Console, result: "Result") -> None:
+    """Print what training several models came to: their figures, the ensemble's, and where they are."""
+    for name, why in result.left_out.items():
+        console.print(Text(f"{name} was left out: {why}", style="yellow"))
+    if result.assembly:
+        show_ensemble(console, result.assembly.ensemble)
+    else:
+        console.print(comparison_table("On the test split", result.metrics))
+    for name, outcome in result.outcomes.items():
+        console.out(f"{name}: {outcome.bundle.path}", highlight=False)
 
 
 def comparison_table(title: str, metrics: Mapping[str, Any]) -> Table:

@@ -7,7 +7,7 @@ test split only. Files that gave no Example are counted beside the figures, neve
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import ray.data
 import torch
 from numpy.typing import NDArray
 
+from deepscan import config
 from deepscan.bundle import Bundle
 from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
 from deepscan.datasets import stream
@@ -32,6 +33,7 @@ from deepscan.report import Page, render, to_json
 STANDARD_COLUMNS = ("path", "label", "split", "source", "generator", "status", "reason", "examples")
 MAX_GROUP_VALUES = 20
 BATCH = 32
+PREDICTIONS = "predictions.parquet"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,9 +99,9 @@ class _Judge:
         return {"file": batch["file"], "logit": self.detector.runner(inputs)["logit"]}
 
 
-def file_logits(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> dict[int, float]:
-    """Return the aggregated logit of every usable file of a split, by its row of the manifest."""
-    usable = data.chunks(split)
+def file_logits(bundle: Bundle, data: DataSet, splits: Sequence[str], judging: Judging) -> dict[int, float]:
+    """Return the aggregated logit of every usable file of some splits, by its row of the manifest."""
+    usable = [chunk for split in splits for chunk in data.chunks(split)]
     if not usable:
         return {}
     judged = stream.evaluation(usable, data.reader, judging.cpus).map_batches(
@@ -118,13 +120,23 @@ def file_logits(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> 
     return {file: aggregate(np.asarray(parts[file], np.float32)) for file in sorted(parts)}
 
 
-def calibrate(bundle: Bundle, data: DataSet, kind: Kind, judging: Judging) -> Bundle:
-    """Fit calibration, operating point and reliability on the validation split, into the bundle.
+def predictions(bundle: Bundle, data: DataSet, splits: Sequence[str], judging: Judging) -> pa.Table:
+    """Judge splits; return their rows of the ledger with ``logit`` and ``probability`` (null = abstained)."""
+    logits = file_logits(bundle, data, splits, judging)
+    rows = [i for i, name in enumerate(data.ledger.column("split").to_pylist()) if name in splits]
+    values = pa.array([logits.get(row) for row in rows], pa.float64())
+    judged = data.ledger.take(rows).append_column("logit", values)
+    return calibrated(bundle, judged)
+
+
+def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind) -> Bundle:
+    """Fit calibration, operating point and reliability to the judged files of the validation split.
 
     Raises:
-        DataError: The split does not hold both classes.
+        DataError: They are not of both classes.
     """
-    logit, label = _aligned(data, file_logits(bundle, data, "val", judging))
+    scored = judged.filter(pc.is_valid(judged.column("logit")))
+    logit, label = scored.column("logit").to_numpy(), scored.column("label").to_numpy().astype(np.int64)
     calibration = fit(kind, logit, label)
     probability = calibration.apply(logit)
     return bundle.amend(
@@ -134,16 +146,12 @@ def calibrate(bundle: Bundle, data: DataSet, kind: Kind, judging: Judging) -> Bu
     )
 
 
-def predictions(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> pa.Table:
-    """Judge a split; return its rows of the ledger with ``logit`` and ``probability`` (null = abstained)."""
-    logits = file_logits(bundle, data, split, judging)
-    rows = [i for i, name in enumerate(data.ledger.column("split").to_pylist()) if name == split]
-    values = np.asarray([logits.get(row, np.nan) for row in rows])
-    probability = bundle.card.calibration.apply(values)
-    return (
-        data.ledger.take(rows)
-        .append_column("logit", pa.array(values, pa.float64(), from_pandas=True))
-        .append_column("probability", pa.array(probability, pa.float64(), from_pandas=True))
+def calibrated(bundle: Bundle, judged: pa.Table) -> pa.Table:
+    """Return judged files with the ``probability`` that the bundle's calibration makes of their ``logit``."""
+    probability = bundle.card.calibration.apply(judged.column("logit").to_numpy())
+    others = [name for name in judged.column_names if name != "probability"]
+    return judged.select(others).append_column(
+        "probability", pa.array(probability, pa.float64(), from_pandas=True)
     )
 
 
@@ -161,17 +169,27 @@ def measure(bundle: Bundle, judged: pa.Table, judging: Judging) -> Evaluation:
     return evaluate(_as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
 
 
-def assess(bundle: Bundle, data: DataSet, split: str, judging: Judging) -> Outcome:
-    """Judge a split of a data set and measure the bundle on it.
+def assess(bundle: Bundle, data: DataSet, split: str, judged: pa.Table, judging: Judging) -> Outcome:
+    """Measure a bundle on what it said of a split.
 
     Raises:
         DataError: No file of the split could be judged.
     """
-    judged = predictions(bundle, data, split, judging)
-    evaluation = measure(bundle, judged, judging)
     return Outcome(
-        bundle=bundle, split=split, evaluation=evaluation, judged=judged, account=account(data.ledger)
+        bundle=bundle,
+        split=split,
+        evaluation=measure(bundle, judged, judging),
+        judged=judged,
+        account=account(data.ledger),
     )
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """Return counts and figures as plain values, the form that cards and ensemble files keep."""
+    return {
+        "counts": config.to_dict(evaluation.counts),
+        "figures": {name: config.to_dict(figure) for name, figure in evaluation.overall.items()},
+    }
 
 
 def publish(outcome: Outcome, out: pathlib.Path) -> pathlib.Path:
@@ -179,7 +197,7 @@ def publish(outcome: Outcome, out: pathlib.Path) -> pathlib.Path:
     out.mkdir(parents=True, exist_ok=True)
     page = _page(outcome)
     (out / "evaluation.json").write_text(to_json(page), encoding="utf-8")
-    pq.write_table(outcome.judged, out / "predictions.parquet")
+    pq.write_table(outcome.judged, out / PREDICTIONS)
     path = out / "report.html"
     path.write_text(render(page), encoding="utf-8")
     return path
@@ -203,11 +221,6 @@ def _page(outcome: Outcome) -> Page:
         ledger=outcome.account,
         history=outcome.history,
     )
-
-
-def _aligned(data: DataSet, logits: Mapping[int, float]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    labels = data.ledger.column("label").to_numpy()
-    return np.asarray(list(logits.values()), np.float64), labels[list(logits)].astype(np.int64)
 
 
 def _as_predictions(scored: pa.Table) -> Predictions:

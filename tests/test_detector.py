@@ -68,7 +68,9 @@ def test_the_label_follows_the_operating_point(detector, low, high, label):
 @pytest.mark.parametrize(("logit", "fakes", "files"), [(3.0, 27, 30), (-3.0, 2, 20)])
 def test_the_uncertainty_comes_from_validation_files_that_scored_alike(detector, logit, fakes, files):
     known = Reliability(edges=(0.5,), files=(20, 30), fakes=(2, 27))
-    vote = with_card(detector, reliability=known).judge(EXAMPLES[:1], {"logit": np.array([logit], np.float32)})
+    vote = with_card(detector, reliability=known).judge(
+        EXAMPLES[:1], {"logit": np.array([logit], np.float32)}
+    )
     expected = binomtest(fakes, files).proportion_ci(method="wilson")
     assert (vote.uncertainty.low, vote.uncertainty.high) == pytest.approx((expected.low, expected.high))
     assert vote.uncertainty.files == files

@@ -179,15 +179,19 @@ def test_a_member_that_judged_no_test_file_is_named(bundles):
 
 @pytest.fixture
 def judged(monkeypatch, bundles):
-    """Judging on Ray replaced by tables: (bundle, split) as seeds."""
+    """Judging on Ray replaced by tables of 120 files a split."""
     opened = []
 
     def open_dataset(origin, prep, ledger, cpus, watch):
         opened.append((prep, ledger.name))
         return type("Data", (), {"digest": "d1"})
 
-    def predictions(bundle, data, split, judging):
-        return table(seed=ord(bundle.card.name) + len(split))
+    def predictions(bundle, data, splits, judging):
+        parts = []
+        for number, split in enumerate(splits):
+            part = table(seed=ord(bundle.card.name) + number, prefix=split)
+            parts.append(part.append_column("split", pa.array([split] * len(part))))
+        return pa.concat_tables(parts)
 
     monkeypatch.setattr(assembly, "open_dataset", open_dataset)
     monkeypatch.setattr(assembly, "predictions", predictions)

@@ -10,6 +10,7 @@ from deepscan.cli.options import (
     Address,
     Data,
     Device,
+    Fusion,
     Materialize,
     MaxBad,
     Plugin,
@@ -22,15 +23,24 @@ from deepscan.cli.options import (
     use_plugin,
 )
 from deepscan.cli.program import console
+from deepscan.errors import ConfigError
+
+Scope = Literal["one", "all"]
 
 app = typer.Typer()
 
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Option(help="Model; `deepscan models` lists them.")],
     data: Data,
     out: Annotated[pathlib.Path, typer.Option(help="Folder of the run.")],
+    scope: Annotated[
+        Scope, typer.Argument(help="'all': several models and the ensemble over them.", show_default=False)
+    ] = "one",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Model; with 'all' may be repeated. `deepscan models` lists them."),
+    ] = None,
     settings: Set = None,
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
     weights: Annotated[str, typer.Option(help="'imagenet' or a bundle to start from.")] = "",
@@ -45,18 +55,27 @@ def train(
         typer.Option(help="How logits become probabilities; default: as suits the model."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    name: Annotated[str, typer.Option(help="Name of the detector.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the detector; not with 'all'.")] = "",
+    fusion: Fusion = None,
     plugin: Plugin = None,
     address: Address = None,
 ) -> None:
-    """Train, calibrate and measure a detector; the bundle is OUT/bundle, the report OUT/report.html."""
-    from deepscan.console import show_outcome, watching
+    """Train, calibrate and measure a detector; the bundle is OUT/bundle, the report OUT/report.html.
+
+    `train all` does so for several models, each in OUT/MODEL, and fits OUT/ensemble.json over them;
+    `--set MODEL:recipe.epochs=5` is for one of them, and `--fusion` for the ensemble.
+    """
+    from deepscan import config
+    from deepscan.console import show_outcome, show_series, watching
+    from deepscan.fusion import FusionPolicy
+    from deepscan.series import STANDARD, Series, train_all
     from deepscan.training.run import Order
     from deepscan.training.run import train as run
 
+    models = _models(scope, model, name=name, weights=weights, fusion=fusion)
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
-        model=model,
+        model=models[0] if models else "",
         origin=dataclasses.replace(origin, keep=materialize, seed=split_seed),
         out=out,
         overrides=tuple(settings or ()),
@@ -68,9 +87,30 @@ def train(
         name=name,
         address=address,
     )
+    if scope == "one":
+        with watching(console) as watch:
+            outcome = run(order, watch)
+        show_outcome(console, outcome, out)
+        return
+    use_plugin(plugin)
+    policy = config.override(FusionPolicy(), fusion or ())
     with watching(console) as watch:
-        outcome = run(order, watch)
-    show_outcome(console, outcome, out)
+        result = train_all(Series(models=models or STANDARD, order=order, policy=policy), watch)
+    show_series(console, result)
+
+
+def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[str, ...]:
+    """Return the models to train; none = the standard ones. Refuse what does not go with the scope."""
+    models = tuple(given or ())
+    misplaced = ("name", "weights") if scope == "all" else ("fusion",)
+    for option in misplaced:
+        if single[option]:
+            msg = f"--{option} is for {'a single model' if scope == 'all' else 'train all'}; leave it out."
+            raise ConfigError(msg)
+    if scope == "one" and len(models) != 1:
+        msg = "Give one --model; several, or the standard ones, are trained by `deepscan train all`."
+        raise ConfigError(msg)
+    return models
 
 
 @app.command()
@@ -95,7 +135,7 @@ def evaluate(
     from deepscan.cluster import connected
     from deepscan.console import show_outcome, watching
     from deepscan.datasets.dataset import open_dataset
-    from deepscan.evaluation import Judging, assess, publish
+    from deepscan.evaluation import Judging, assess, predictions, publish
     from deepscan.training.run import LEDGER
 
     use_plugin(plugin)
@@ -104,7 +144,9 @@ def evaluate(
     with watching(console) as watch, connected(address):
         dataset = open_dataset(origin, loaded.prep(), out / LEDGER, 1.0, watch)
         watch.stage(f"Measuring on the {split} split")
-        outcome = assess(loaded, dataset, split, Judging(device=device, plugin=plugin))
+        judging = Judging(device=device, plugin=plugin)
+        judged = predictions(loaded, dataset, (split,), judging)
+        outcome = assess(loaded, dataset, split, judged, judging)
     publish(outcome, out)
     show_outcome(console, outcome, out)
 
@@ -122,16 +164,15 @@ def models() -> None:
 @app.command()
 def demo(
     out: Annotated[pathlib.Path, typer.Option(help="Folder; replaced.")] = pathlib.Path("runs/demo"),
-    files: Annotated[int, typer.Option(min=60, help="Pictures to make.")] = 600,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 10,
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
 ) -> None:
-    """Go the whole way on a made-up data set: train, measure and serve a detector, and ask it."""
-    from deepscan.console import answers_table, grid, show_outcome, watching
+    """Go the whole way on made-up data of every kind: train, fuse, measure and serve detectors, and ask."""
+    from deepscan.console import answers_table, grid, show_series, watching
     from deepscan.demo import Demo, run
 
     with watching(console) as watch:
-        result = run(Demo(out=out, files=files, epochs=epochs, workers=workers), watch)
-    show_outcome(console, result.outcome, out)
-    console.print(answers_table(result.answers))
-    console.print(grid("Timings", ("stage", "seconds"), [(n, f"{s:.1f}") for n, s in result.seconds.items()]))
+        told = run(Demo(out=out, workers=workers, seed=seed), watch)
+    show_series(console, told.result)
+    console.print(answers_table(told.answers))
+    console.print(grid("Timings", ("stage", "seconds"), [(n, f"{s:.1f}") for n, s in told.seconds.items()]))

@@ -44,7 +44,13 @@ class Origin:
     max_bad: float = 0.1
 
 
-def _divided(origin: Origin) -> pa.Table:
+def divide(origin: Origin) -> pa.Table:
+    """Return the manifest of a data set, every file in a split.
+
+    Raises:
+        ConfigError: The shares of the splits are out of range.
+        DataError: The data cannot be used, or cannot be divided.
+    """
     manifest = layout.scan(origin.path, where=origin.where, source_pattern=origin.source_pattern)
     if origin.fractions is not None:
         return split.assign(manifest, origin.fractions, origin.seed, allow_leaks=origin.allow_leaks)
@@ -104,7 +110,7 @@ def open_dataset(origin: Origin, prep: Prep, ledger_path: pathlib.Path, cpus: fl
         DataError: The data cannot be used, or too many files are corrupt.
     """
     watch.stage("Scanning and splitting the data")
-    manifest = _divided(origin)
+    manifest = divide(origin)
     store = Store(origin.store, prep)
     watch.stage("Preparing Examples")
     work = stream.Work(keep=origin.keep, limits=origin.limits, max_bad=origin.max_bad, cpus=cpus)

@@ -152,17 +152,21 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def begun(out: pathlib.Path) -> bool:
+    """Tell whether a folder holds a training run, ended or not."""
+    return (out / RAY_RUN).is_dir()
+
+
 def check_folder(out: pathlib.Path, resume: bool) -> None:
     """Refuse to mix two runs in one folder, and to resume what is not there.
 
     Raises:
         ConfigError: See above.
     """
-    begun = (out / RAY_RUN).is_dir()
-    if begun and not resume:
+    if begun(out) and not resume:
         msg = f"{out} holds a training run already. Add --resume to go on with it, or choose another --out."
         raise ConfigError(msg)
-    if resume and not begun:
+    if resume and not begun(out):
         msg = f"{out} holds no training run to resume. Leave --resume out to begin one."
         raise ConfigError(msg)
 

@@ -6,6 +6,9 @@ import pathlib
 from importlib import metadata
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from deepscan import config
 from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
@@ -14,13 +17,24 @@ from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Chunk, Plan, Shape
 from deepscan.datasets.stream import TrainingStream
 from deepscan.errors import ConfigError
-from deepscan.evaluation import Judging, Outcome, assess, calibrate, publish
+from deepscan.evaluation import (
+    PREDICTIONS,
+    Judging,
+    Outcome,
+    assess,
+    calibrate,
+    calibrated,
+    measure,
+    predictions,
+    publish,
+    summary,
+)
 from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
-from deepscan.training.fit import HISTORY, Job, Streams, check_folder, check_init, fit, read_history
+from deepscan.training.fit import BEST, HISTORY, Job, Streams, check_folder, check_init, fit, read_history
 from deepscan.watch import Watch
 
 SETTINGS = "settings.json"
@@ -130,20 +144,36 @@ def train(order: Order, watch: Watch) -> Outcome:
 
 def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
     judging = Judging(plugin=order.plugin)
-    watch.stage("Calibrating on the validation split")
+    watch.stage("Judging the validation and the test split")
+    judged = predictions(bundle, data, ("val", "test"), judging)
+    validation, test = (judged.filter(pc.field("split") == split) for split in ("val", "test"))
     kind = order.calibration or load_builtin().get(order.model).calibration
-    bundle = calibrate(bundle, data, kind, judging)
-    watch.stage("Measuring on the test split")
-    outcome = assess(bundle, data, "test", judging)
-    figures = {
-        "counts": config.to_dict(outcome.evaluation.counts),
-        "figures": {name: config.to_dict(figure) for name, figure in outcome.evaluation.overall.items()},
-    }
-    bundle = bundle.amend(metrics=bundle.card.metrics | {"test": figures})
+    bundle = calibrate(bundle, validation, kind)
+    outcome = assess(bundle, data, "test", calibrated(bundle, test), judging)
+    bundle = bundle.amend(metrics=bundle.card.metrics | {"test": summary(outcome.evaluation)})
     history = tuple(read_history(order.out / HISTORY))
     outcome = dataclasses.replace(outcome, bundle=bundle, history=history)
     publish(outcome, order.out)
     return outcome
+
+
+def recall(out: pathlib.Path) -> Outcome | None:
+    """Return what the run in a folder came to; None where none has come to its end.
+
+    Raises:
+        BundleError: Its bundle cannot be used.
+    """
+    if not (out / PREDICTIONS).is_file():
+        return None
+    bundle, judged = Bundle.read(out / BEST), pq.read_table(out / PREDICTIONS)
+    return Outcome(
+        bundle=bundle,
+        split="test",
+        evaluation=measure(bundle, judged, Judging()),
+        judged=judged,
+        account=account(pq.read_table(out / LEDGER)),
+        history=tuple(read_history(out / HISTORY)),
+    )
 
 
 def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:

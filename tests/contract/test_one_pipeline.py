@@ -121,7 +121,7 @@ def test_ray_data_over_a_folder(ray_cluster, bundle, folder, expected, tmp_path)
 def test_ray_data_over_a_data_set(ray_cluster, bundle, folder, expected, tmp_path, keep):
     origin = Origin(path=folder, store=tmp_path / "store", fractions=None, keep=keep)
     data = open_dataset(origin, bundle.prep(), tmp_path / "ledger.parquet", 1.0, Silent())
-    judged = predictions(bundle, data, "test", Judging(device="cpu")).to_pylist()
+    judged = predictions(bundle, data, ("test",), Judging(device="cpu")).to_pylist()
     assert_same({pathlib.Path(row["path"]).name: row["probability"] for row in judged}, expected)
 
 

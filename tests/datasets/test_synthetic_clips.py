@@ -13,9 +13,8 @@ from deepscan.datasets.synthetic.clips import FORGERS, OFFSETS, film, forge, tal
 from deepscan.datasets.synthetic.talker import RATE_HZ, face_mask, pose_of
 from deepscan.datasets.synthetic.voice import draw_room, draw_speaker
 from deepscan.media import assets
-from deepscan.media.source import Sampling
 from deepscan.media.faces import find_faces
-from deepscan.media.source import Media
+from deepscan.media.source import Media, Sampling
 
 SIZE_PX = 128
 LAGS = range(-OFFSETS[1] - 2, OFFSETS[1] + 3)
