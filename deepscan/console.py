@@ -172,6 +172,17 @@ def answers_table(answers: Mapping[str, Mapping[str, Any]]) -> Table:
     return grid("Asked over HTTP", ("file", "verdict", "P(fake)", "ms"), rows)
 
 
+def show_verdicts(console: Console, verdicts: Sequence[Verdict], timeline: bool) -> None:
+    """Print verdicts, then the moments that look fake if ``timeline``, then a line for each evidence."""
+    console.print(verdict_table(verdicts))
+    for verdict in verdicts if timeline else ():
+        console.print(timeline_table(verdict))
+    for verdict in verdicts:
+        for evidence in verdict.evidence:
+            line = f"{verdict.media.name}, {evidence.analyzer}: {evidence.summary}"
+            console.print(Text(line), soft_wrap=True)
+
+
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     """Return one row a verdict."""
     columns = ("file", "verdict", "P(fake)", "interval", "disagree", "parts", "abstained")

@@ -6,20 +6,24 @@ Serve makes the same calls, each in a replica of its own: ``plan``, ``prepare``,
 
 import dataclasses
 import itertools
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepscan import config
 from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError
+from deepscan.evidence import Analyzer
 from deepscan.fusion import FusionPolicy, Vote, fuse
 from deepscan.media.source import Media, Sampling
 from deepscan.modalities import Prep, Prepared
-from deepscan.verdict import Abstention, MediaFacts, Verdict
+from deepscan.verdict import Abstention, Evidence, MediaFacts, Verdict
 
 if TYPE_CHECKING:
     # A stage of Serve that only plans or concludes has no use for torch, which comes with Detector.
     from deepscan.detector import Detector
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,8 +65,13 @@ def prepare(prep: Prep, media: Media) -> Prepared:
         return error
 
 
-def analyze(media: Media, detectors: "Sequence[Detector]", policy: FusionPolicy | None = None) -> Verdict:
-    """Let every able detector judge a file and fuse their votes.
+def analyze(
+    media: Media,
+    detectors: "Sequence[Detector]",
+    policy: FusionPolicy | None = None,
+    analyzers: Iterable[Analyzer] = (),
+) -> Verdict:
+    """Let every able detector judge a file and fuse their votes; let analyzers testify beside them.
 
     Raises:
         DeepscanError: No detector could finish; a MediaError where the media does not decode.
@@ -76,7 +85,22 @@ def analyze(media: Media, detectors: "Sequence[Detector]", policy: FusionPolicy 
             outcomes.extend(Failure(detector.abstain(error), error) for detector in group.detectors)
         else:
             outcomes.extend(vote(detector, prepared) for detector in group.detectors)
-    return conclude(media.facts, outcomes, policy or FusionPolicy(), start_s)
+    evidence = testify(media, analyzers)
+    return conclude(media.facts, outcomes, policy or FusionPolicy(), start_s, evidence)
+
+
+def testify(media: Media, analyzers: Iterable[Analyzer]) -> tuple[Evidence, ...]:
+    """Let the analyzers that accept a file measure it; one that cannot is left out, and the log says why."""
+    able = (analyzer for analyzer in analyzers if analyzer.accepts(media))
+    return tuple(evidence for analyzer in able if (evidence := _testimony(analyzer, media)))
+
+
+def _testimony(analyzer: Analyzer, media: Media) -> Evidence | None:
+    try:
+        return analyzer.testify(media)
+    except (AbstainError, MediaError) as error:
+        _log.debug("Analyzer %s says nothing of %r: %s", analyzer.name, media.facts.name, error)
+        return None
 
 
 def vote(detector: "Detector", prepared: Prepared) -> Outcome:
@@ -87,7 +111,13 @@ def vote(detector: "Detector", prepared: Prepared) -> Outcome:
         return Failure(detector.abstain(error), error)
 
 
-def conclude(facts: MediaFacts, outcomes: Sequence[Outcome], policy: FusionPolicy, start_s: float) -> Verdict:
+def conclude(
+    facts: MediaFacts,
+    outcomes: Sequence[Outcome],
+    policy: FusionPolicy,
+    start_s: float,
+    evidence: tuple[Evidence, ...] = (),
+) -> Verdict:
     """Fuse what the detectors said into the Verdict.
 
     Those that failed are named among the abstentions, with the reason ``failed``.
@@ -97,6 +127,7 @@ def conclude(facts: MediaFacts, outcomes: Sequence[Outcome], policy: FusionPolic
         outcomes: What each detector that was asked said.
         policy: How votes become one answer.
         start_s: When the work began, a ``time.perf_counter`` reading.
+        evidence: What the analyzers said.
 
     Raises:
         DeepscanError: All of them failed; it is what the first one failed with.
@@ -114,7 +145,7 @@ def conclude(facts: MediaFacts, outcomes: Sequence[Outcome], policy: FusionPolic
         uncertainty=uncertainty,
         scores=tuple(vote.score for vote in votes),
         abstentions=abstentions,
-        evidence=(),
+        evidence=evidence,
         media=facts,
         bundles=tuple(sorted([vote.score.bundle for vote in votes] + [a.bundle for a in abstentions])),
         elapsed_ms=(time.perf_counter() - start_s) * 1000,

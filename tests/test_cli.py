@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import json
 import logging
 import pathlib
@@ -18,18 +19,22 @@ from deepscan import assembly, cli, cluster, console, errors, fusion, verdict
 from deepscan.bundle import Bundle
 from deepscan.calibration import OperatingPoint
 from deepscan.cli import ensembles
+from deepscan.datasets import synthetic
 from deepscan.ensemble import Ensemble, entry
 from deepscan.fusion import FusionPolicy, Line
 from deepscan.media.source import Media
+from deepscan.media.vocode import VOCODERS
 from deepscan.models import MODELS
 from deepscan.models.catalog import load_builtin
 from deepscan.series import STANDARD, Result
+from tests.sounds import speech, wav
 from tests.tiny_bundles import FACES, PLUGIN, noise, tiny_bundle
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", DOCUMENT + README, re.DOTALL))
+PAGES = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
+BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", PAGES + README, re.DOTALL))
 EXAMPLES = re.findall(r"^deepscan ((?:.*\\\n)*.+)", BLOCKS, re.MULTILINE)
 OPTION_ROWS = re.findall(r"^\| `(--[\w-]+)` \| ([\w, ]+) \|", DOCUMENT, re.MULTILINE)
 ROOT_COMMAND = typer.main.get_command(cli.app)
@@ -290,7 +295,8 @@ def test_the_options_of_an_ensemble_arrive(monkeypatch, bundle, tmp_path):
 
 def test_every_method_can_be_fitted():
     assert set(typing.get_args(ensembles.Method)) == set(typing.get_args(fusion.Method))
-    documented = re.findall(r"^\| `([\w-]+)` \| [^|]+ \|$", DOCUMENT, re.MULTILINE)
+    section = DOCUMENT.split("## Several bundles")[1].split("\n## ")[0]
+    documented = re.findall(r"^\| `([\w-]+)` \| [^|]+ \|$", section, re.MULTILINE)
     assert tuple(name for name in documented if not name.startswith("--")) == typing.get_args(fusion.Method)
 
 
@@ -322,6 +328,18 @@ def test_options_that_cannot_be_followed_are_refused(words, complaint, bundle):
 def test_the_timeline_comes_below_the_verdicts(files, bundle):
     done = run("predict", files[0], "--bundle", bundle, "--device", "cpu", "--timeline")
     assert "one.png: 0 of 0 moments look fake" in done.stdout
+
+
+def test_evidence_is_asked_for_and_comes_below_the_verdicts(files, bundle, tmp_path):
+    voice = tmp_path / "voice.wav"
+    voice.write_bytes(wav(speech()))
+    words = ("predict", files[0], voice, "--bundle", bundle, "--device", "cpu")
+    told = [line for line in run(*words, "--evidence").stdout.splitlines() if ", voice: " in line]
+    assert [line.split(", voice: ")[0] for line in told] == ["voice.wav"]
+    lines = [json.loads(line) for line in run(*words, "--evidence", "--json").stdout.splitlines()]
+    assert [[each["analyzer"] for each in line["evidence"]] for line in lines] == [[], ["voice"]]
+    assert told[0].endswith(lines[1]["evidence"][0]["summary"])
+    assert [json.loads(line)["evidence"] for line in run(*words, "--json").stdout.splitlines()] == [[], []]
 
 
 def test_a_fresh_process_takes_the_model_from_the_plugin(files, bundle):
@@ -402,6 +420,48 @@ def test_synthesize_writes_a_data_set(tmp_path):
     assert len((tmp_path / "set" / "manifest.csv").read_text().splitlines()) == 3
     assert run("synthesize", tmp_path / "set", "--count", 3).exit_code == 2
     assert run("synthesize", tmp_path, "--count", 2).exit_code == 5
+
+
+def test_synthesize_makes_the_kind_that_is_named(monkeypatch, tmp_path):
+    orders = {}
+
+    def take(kind, order, advance):
+        orders[kind] = order
+        advance(1, 1)
+        return order.out / "manifest.csv"
+
+    for kind in synthetic.KINDS:
+        monkeypatch.setitem(synthetic.KINDS, kind, functools.partial(take, kind))
+        assert run("synthesize", tmp_path / kind, "--kind", kind).exit_code == 0
+    assert orders == {kind: synthetic.Order(out=tmp_path / kind) for kind in synthetic.KINDS}
+    words = "--kind copy --count 4 --size-px 128 --seed 7 --recordings mine"
+    run("synthesize", "copies", *words.split())
+    assert orders["copy"] == synthetic.Order(
+        out=pathlib.Path("copies"), count=4, size_px=128, seed=7, recordings=pathlib.Path("mine")
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--kind vidoe", "Did you mean 'video'?"),
+        ("--kind audio --size-px 128", "sounds have no pictures"),
+        ("--kind copy", "There is nothing to copy"),
+        ("--recordings mine", "pictures have no sound"),
+    ],
+)
+def test_synthesize_refuses_what_a_kind_has_no_use_for(words, complaint, tmp_path):
+    done = run("synthesize", tmp_path / "set", *words.split())
+    assert done.exit_code == 2
+    assert complaint in done.stderr
+    assert not (tmp_path / "set").exists()
+
+
+def test_sounds_and_copies_of_them_are_synthesized(tmp_path):
+    assert run("synthesize", tmp_path / "a", "--kind", "audio", "--count", 2).exit_code == 0
+    done = run("synthesize", tmp_path / "b", "--kind", "copy", "--recordings", tmp_path / "a")
+    assert done.stdout == f"Manifest: {tmp_path / 'b' / 'manifest.csv'}\n"
+    assert len((tmp_path / "b" / "manifest.csv").read_text().splitlines()) == 2 + len(VOCODERS)
 
 
 @pytest.fixture
@@ -540,8 +600,8 @@ def test_options_of_one_model_and_of_several_are_not_mixed(series, words, messag
 def test_a_documented_line_is_read(line):
     command, context = parse(line)
     assert command in COMMANDS.values()
-    models = context.params.get("model") or []
-    assert all(model in load_builtin() for model in ([models] if isinstance(models, str) else models))
+    named = context.params.get("model") or []
+    assert set([named] if isinstance(named, str) else named) <= set(load_builtin().names())
 
 
 def test_every_command_has_an_example():
@@ -575,6 +635,15 @@ def test_the_documented_json_is_what_predict_prints(files, bundle):
     good, bad = map(json.loads, re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL))
     done = run("predict", *files[:2], "--bundle", bundle, "--device", "cpu", "--json")
     assert [_form(good), _form(bad)] == [_form(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_the_documented_score_of_a_clip_has_the_form_of_any_score():
+    (score,) = map(json.loads, re.findall(r"```jsonc\n(.*?)```", DOCUMENT, re.DOTALL))
+    (picture,) = json.loads(re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)[0])["scores"]
+    assert list(score) == list(picture)
+    for part in score["parts"]:
+        assert list(part) == list(picture["parts"][0])
+        assert list(part["region"]) == list(picture["parts"][0]["region"])
 
 
 def _form(value):

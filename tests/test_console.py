@@ -15,6 +15,7 @@ from deepscan.console import (
     grid,
     show_ensemble,
     show_outcome,
+    show_verdicts,
     timeline_table,
     verdict_table,
     watching,
@@ -23,7 +24,7 @@ from deepscan.ensemble import Ensemble, Entry
 from deepscan.errors import DataError
 from deepscan.fusion import Attention, FusionPolicy, Line
 from deepscan.metrics import Counts, Figure
-from deepscan.verdict import Abstention, MediaFacts, Part, Region, Score, Uncertainty, Verdict
+from deepscan.verdict import Abstention, Evidence, MediaFacts, Part, Region, Score, Uncertainty, Verdict
 from deepscan.watch import LogWatch
 
 MARKUP = "[/x] [bold]b :smile:"
@@ -105,6 +106,16 @@ def test_the_timeline_tells_the_suspicious_moments_in_the_order_of_their_times()
         ["1.00", "3.50", "d", "0.800", "0.25"],
         ["4.00", "6.50", "d", "0.900", "0.25"],
     ]
+
+
+def test_evidence_is_a_line_below_the_tables():
+    said = Evidence(analyzer="eye", summary="Seen [/here]. " + "very " * 60, measurements={}, limits="")
+    console = paper()
+    verdicts = [verdict("a.png"), dataclasses.replace(verdict("b.png"), evidence=(said, said))]
+    show_verdicts(console, verdicts, timeline=True)
+    text = console.file.getvalue()
+    assert [line.strip() for line in text.splitlines()[-2:]] == [f"b.png, eye: {said.summary}".strip()] * 2
+    assert text.index("a.png: 0 of 0 moments look fake") < text.index("b.png, eye: ")
 
 
 STACK = FusionPolicy(

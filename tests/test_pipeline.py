@@ -1,15 +1,20 @@
 import dataclasses
 import json
+import logging
 import time
 
 import pytest
 
+from deepscan import pipeline
 from deepscan.detector import Detector
-from deepscan.errors import ConfigError, CorruptMediaError, FormatError, NoFaceError
+from deepscan.errors import ConfigError, CorruptMediaError, FormatError, NoFaceError, TooShortError
+from deepscan.evidence import Analyzer
+from deepscan.evidence.catalog import load_builtin
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media, Sampling
 from deepscan.pipeline import analyze, conclude, plan, prepare, resample
-from deepscan.verdict import to_dict
+from deepscan.verdict import Evidence, to_dict
+from tests.sounds import speech, wav
 from tests.tiny_bundles import FACES, WHOLE, media, noise, tiny_bundle
 
 
@@ -185,6 +190,45 @@ def test_another_number_of_frames_is_another_prep_and_another_id(detectors):
 def test_frames_mean_nothing_to_detectors_of_pictures(detectors):
     with pytest.raises(ConfigError, match="leave out --frames"):
         resample(detectors, 5)
+
+
+def analyzer(name, answer, accepts=True):
+    """An analyzer that says ``answer`` of every file, or raises it."""
+
+    def testify(media):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return Analyzer(name=name, summary="", accepts=lambda media: accepts, testify=testify)
+
+
+SEEN = Evidence(analyzer="eye", summary="Seen.", measurements={"edge_px": 3.0}, limits="All else.")
+
+
+def test_analyzers_testify_and_do_not_vote(detectors):
+    verdict = analyze(media(), detectors, analyzers=[analyzer("eye", SEEN)])
+    silent = analyze(media(), detectors)
+    assert (verdict.evidence, silent.evidence) == ((SEEN,), ())
+    assert (verdict.scores, verdict.probability) == (silent.scores, silent.probability)
+
+
+@pytest.mark.parametrize("error", [TooShortError("too short"), CorruptMediaError("the sound is damaged")])
+def test_an_analyzer_that_has_nothing_to_say_is_left_out_and_the_log_says_why(error, caplog):
+    with caplog.at_level(logging.DEBUG, "deepscan.pipeline"):
+        said = pipeline.testify(media(), [analyzer("ear", error), analyzer("eye", SEEN)])
+    assert said == (SEEN,)
+    assert f"Analyzer ear says nothing of 'noise-0.png': {error}" in caplog.text
+
+
+def test_an_analyzer_is_asked_of_files_that_it_accepts_only():
+    assert pipeline.testify(media(), [analyzer("ear", SEEN, accepts=False)]) == ()
+
+
+def test_the_analyzers_of_the_package_measure_a_voice():
+    (evidence,) = pipeline.testify(Media.from_bytes(wav(speech()), "voice.wav"), load_builtin())
+    assert evidence.analyzer == "voice"
+    assert pipeline.testify(media(), load_builtin()) == ()
 
 
 def test_the_order_of_the_detectors_does_not_matter(detectors):

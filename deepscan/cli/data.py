@@ -21,6 +21,7 @@ from deepscan.cli.options import (
     use_plugin,
 )
 from deepscan.cli.program import console, say
+from deepscan.errors import UnknownNameError
 
 app = typer.Typer()
 assets_app = typer.Typer(no_args_is_help=True, help="List and fetch the model files of others.")
@@ -60,17 +61,29 @@ def prepare(
 @app.command()
 def synthesize(
     out: Annotated[pathlib.Path, typer.Argument(help="Folder to write.")],
-    count: Annotated[int, typer.Option(min=2, help="Pictures in all.")] = 400,
-    size_px: Annotated[int, typer.Option(min=64, help="Side of a picture.")] = 192,
+    kind: Annotated[
+        str, typer.Option(help="image, video, audio or av; or copy: vocoder copies of --recordings.")
+    ] = "",
+    count: Annotated[int | None, typer.Option(min=2, help="Files in all; default: by kind.")] = None,
+    size_px: Annotated[int | None, typer.Option(min=64, help="Side of a picture; default: 192.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 0,
+    recordings: Annotated[
+        pathlib.Path | None, typer.Option(help="Real recordings to copy: a folder or a manifest.")
+    ] = None,
 ) -> None:
-    """Make a small data set of camera-like pictures and known manipulations, as a stand-in for yours."""
+    """Make a small data set of known forgeries, as a stand-in for yours; pictures unless --kind says else."""
     from deepscan.console import watching
-    from deepscan.datasets.synthesize import synthesize as make
+    from deepscan.datasets.synthetic import KINDS, Order
+    from deepscan.registry import nearest
 
+    kind = kind or next(iter(KINDS))
+    if kind not in KINDS:
+        msg = f"No kind of set is named {kind!r}.{nearest(kind, KINDS)} Known: {', '.join(KINDS)}."
+        raise UnknownNameError(msg)
+    order = Order(out=out, count=count, size_px=size_px, seed=seed, recordings=recordings)
     with watching(console) as watch:
-        watch.stage("Synthesizing pictures")
-        manifest = make(out, count, size_px, seed, watch.advance)
+        watch.stage(f"Synthesizing ({kind})")
+        manifest = KINDS[kind](order, watch.advance)
     say(f"Manifest: {manifest}")
 
 

@@ -29,13 +29,17 @@ def predict(
     fusion: Fusion = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip to look at.")] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Tell which seconds look fake.")] = False,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Measure files too; it informs and has no vote.")
+    ] = False,
     device: Device = "auto",
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
     """Judge files in this process and print their verdicts; their content chooses the detectors."""
-    from deepscan.console import timeline_table, verdict_table
+    from deepscan.console import show_verdicts
     from deepscan.ensemble import select
+    from deepscan.evidence.catalog import load_builtin
     from deepscan.pipeline import analyze
     from deepscan.verdict import Verdict, to_dict
 
@@ -46,11 +50,12 @@ def predict(
     use_plugin(plugin)
     chosen = select(bundle, fusion or ())
     detectors = _load(chosen, device, frames)
+    analyzers = tuple(load_builtin()) if evidence else ()
     verdicts: list[Verdict] = []
     failed: MediaError | None = None
     for name, read in cases.items():
         try:
-            verdicts.append(analyze(read(), detectors, chosen.policy))
+            verdicts.append(analyze(read(), detectors, chosen.policy, analyzers))
             line = to_dict(verdicts[-1])
         except MediaError as error:
             failed = error
@@ -59,9 +64,7 @@ def predict(
         if as_json:
             say(json.dumps({"file": name, **line}))
     if verdicts and not as_json:
-        console.print(verdict_table(verdicts))
-        for verdict in verdicts if timeline else ():
-            console.print(timeline_table(verdict))
+        show_verdicts(console, verdicts, timeline)
     if failed:
         raise typer.Exit(exit_code(failed))
 

@@ -302,7 +302,7 @@ def test_the_command_line(case, bundles, folder, expected):
 def test_ray_data_over_a_data_set(ray_cluster, case, bundles, folder, expected, tmp_path, keep):
     origin = Origin(path=folder, store=tmp_path / "store", fractions=None, keep=keep)
     data = open_dataset(origin, bundles[case].prep(), tmp_path / "ledger.parquet", 1.0, Silent())
-    judged = predictions(bundles[case], data, "test", Judging(device="cpu")).to_pylist()
+    judged = predictions(bundles[case], data, ("test",), Judging(device="cpu")).to_pylist()
     assert_same({pathlib.Path(row["path"]).name: row["probability"] for row in judged}, expected)
 
 

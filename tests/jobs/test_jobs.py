@@ -27,6 +27,27 @@ PLUGIN = ROOT / "tests" / "plugins" / "tiny.py"
 BIN = pathlib.Path(sys.executable).parent
 
 
+def commands(command, path=()):
+    """Every command that does something, by its words."""
+    inner = getattr(command, "commands", {}).items()
+    leaves = {words: leaf for name, child in inner for words, leaf in commands(child, (*path, name)).items()}
+    return leaves or {" ".join(path): command}
+
+
+COMMANDS = commands(typer.main.get_command(app))
+
+
+def words_of(job):
+    return job.stem.replace("_", " ")
+
+
+def test_every_command_that_can_name_a_cluster_is_a_job():
+    options = {words: {p.name for p in command.params} for words, command in COMMANDS.items()}
+    assert {words_of(job) for job in JOBS} == {
+        words for words, names in options.items() if "address" in names
+    }
+
+
 @pytest.mark.parametrize("job", JOBS, ids=lambda path: path.stem)
 def test_a_job_shows_how_it_is_submitted_with_options_that_exist(job):
     source = job.read_text(encoding="utf-8")
@@ -34,7 +55,7 @@ def test_a_job_shows_how_it_is_submitted_with_options_that_exist(job):
     words = shlex.split(line)
     assert words[:4] == ["--working-dir", ".", "--", "python"]
     assert words[4] == f"jobs/{job.name}"
-    command = typer.main.get_command(app).commands[job.stem]
+    command = COMMANDS[words_of(job)]
     help_text = subprocess.run(
         [sys.executable, str(job), "--help"],
         capture_output=True,

@@ -102,8 +102,15 @@ def test_the_defaults_of_two_preparations_fit_on_two_cpus():
     assert args.ingress.cpus + args.ensemble.cpus + 2 * (args.prepare.cpus + args.replica.cpus) <= 2
 
 
-def test_there_is_a_configuration_for_pictures():
-    assert ROOT / "serve_configs" / "image.yaml" in CONFIGS
+def test_there_is_a_configuration_for_pictures_and_one_for_an_ensemble():
+    assert [path.name for path in CONFIGS] == ["ensemble.yaml", "image.yaml"]
+
+
+def test_the_ensemble_of_the_example_may_have_three_preparations_on_two_cpus():
+    values = yaml.safe_load((ROOT / "serve_configs" / "ensemble.yaml").read_text())
+    args = parse(values["applications"][0]["args"])
+    assert args.ingress.cpus + args.ensemble.cpus + 3 * (args.prepare.cpus + args.replica.cpus) <= 2
+    assert [pathlib.Path(bundle).suffix for bundle in args.bundles] == [".json"], "one ensemble file"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
