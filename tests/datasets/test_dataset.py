@@ -37,16 +37,16 @@ def splits(table):
     return dict(zip(table.column("path").to_pylist(), table.column("split").to_pylist(), strict=True))
 
 
-def test_data_without_splits_are_divided_as_asked(folder):
+def test_data_without_splits_aredivide_as_asked(folder):
     given = origin(folder, source_pattern="^[rf][0-9]", fractions=(0.4, 0.3, 0.3), seed=3)
-    divided = dataset._divided(given)
+    divided = dataset.divide(given)
     expected = assign(scan(folder, source_pattern="^[rf][0-9]"), (0.4, 0.3, 0.3), 3)
     assert splits(divided) == splits(expected)
     assert set(splits(divided).values()) == {"train", "val", "test"}
 
 
 def test_sources_stay_together_by_their_pattern(folder):
-    divided = dataset._divided(origin(folder, source_pattern="^[rf][0-9]")).to_pylist()
+    divided = dataset.divide(origin(folder, source_pattern="^[rf][0-9]")).to_pylist()
     by_source = {}
     for row in divided:
         by_source.setdefault(row["source"], set()).add(row["split"])
@@ -55,7 +55,7 @@ def test_sources_stay_together_by_their_pattern(folder):
 
 
 def test_without_fractions_everything_is_test(folder):
-    assert set(splits(dataset._divided(origin(folder, fractions=None))).values()) == {"test"}
+    assert set(splits(dataset.divide(origin(folder, fractions=None))).values()) == {"test"}
 
 
 def test_without_fractions_given_splits_stay(folder):
@@ -63,15 +63,15 @@ def test_without_fractions_given_splits_stay(folder):
     names = ["train", "val", "test", ""] * 3
     lines = ["path,label,split", *(f"{row},{name}" for row, name in zip(rows, names, strict=True))]
     (folder / "manifest.csv").write_text("\n".join(lines))
-    found = splits(dataset._divided(origin(folder, fractions=None)))
+    found = splits(dataset.divide(origin(folder, fractions=None)))
     expected = [name or "test" for name in names]
     assert found == dict(zip(sorted(found), expected, strict=True))
 
 
 def test_conditions_leave_rows_out(folder):
-    assert len(dataset._divided(origin(folder, where=("path=*/f*",), fractions=None))) == 6
+    assert len(dataset.divide(origin(folder, where=("path=*/f*",), fractions=None))) == 6
     with pytest.raises(DataError, match="holds no files with label=nothing"):
-        dataset._divided(origin(folder, where=("label=nothing",)))
+        dataset.divide(origin(folder, where=("label=nothing",)))
 
 
 def test_leaks_are_refused_unless_they_are_allowed(folder, caplog):
@@ -83,9 +83,9 @@ def test_leaks_are_refused_unless_they_are_allowed(folder, caplog):
         ]
     (folder / "manifest.csv").write_text("\n".join(lines))
     with pytest.raises(DataError, match="source"):
-        dataset._divided(origin(folder))
+        dataset.divide(origin(folder))
     with caplog.at_level(logging.WARNING):
-        assert len(dataset._divided(origin(folder, allow_leaks=True))) == 6
+        assert len(dataset.divide(origin(folder, allow_leaks=True))) == 6
     assert caplog.records
 
 
@@ -118,7 +118,7 @@ def test_a_data_set_counts_files_and_not_their_parts(monkeypatch, tmp_path):
 
 
 def test_the_digest_follows_the_division(folder):
-    one = dataset._divided(origin(folder, seed=1))
-    other = dataset._divided(origin(folder, seed=1))
-    moved = dataset._divided(origin(folder, fractions=None))
+    one = dataset.divide(origin(folder, seed=1))
+    other = dataset.divide(origin(folder, seed=1))
+    moved = dataset.divide(origin(folder, fractions=None))
     assert digest(one) == digest(other) != digest(moved)
