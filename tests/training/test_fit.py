@@ -215,7 +215,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(ray_cluster, data, store, tmp_p
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        deadline_s = time.monotonic() + 120
+        deadline_s = time.monotonic() + 300
         while epochs_done(stopped) < 1 and time.monotonic() < deadline_s:
             time.sleep(0.2)
         os.kill(process.pid, signal.SIGINT)
