@@ -37,7 +37,7 @@ SIZE_PX = 128
 MODELS = {
     "statistics": ("recipe.epochs=10", "recipe.batch_size=16", f"prep.size_px={SIZE_PX}"),
     "clip-statistics": ("recipe.epochs=10", f"prep.size_px={SIZE_PX}"),
-    "lfcc-lcnn": ("recipe.epochs=8",),
+    "cnn-gru": ("recipe.epochs=10",),
     "avsync": ("recipe.epochs=10",),
 }
 """The models, and how they are made to fit into some minutes on two cores."""

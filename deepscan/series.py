@@ -27,7 +27,7 @@ from deepscan.training.fit import begun
 from deepscan.training.run import Order, recall, settle, train
 from deepscan.watch import Watch
 
-STANDARD = ("statistics", "clip-statistics", "lfcc-lcnn", "avsync")
+STANDARD = ("statistics", "clip-statistics", "cnn-gru", "avsync")
 """One for each kind of media, chosen to learn from little data on a CPU."""
 
 ENSEMBLE, MANIFEST, REPORT = "ensemble.json", "manifest.parquet", "report.html"

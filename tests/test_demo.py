@@ -8,14 +8,17 @@ from deepscan.watch import LogWatch
 
 SMALL = Demo.__dataclass_fields__["models"].default_factory()
 
+ONE_STEP = ("recipe.epochs=8", "recipe.batch_size=32")
+"""Epochs of a single step, whose units of the stream are as small as can be: they once waited for ever."""
+
 
 def test_the_demo_goes_from_nothing_to_answers_over_http(ray_cluster, tmp_path):
     """Two kinds of media instead of four, one epoch, a few files; the same way."""
     demo = Demo(
         out=tmp_path / "demo",
         counts=dict(zip(("image", "audio"), (72, 40), strict=True)),
-        models={"statistics": (*SMALL["statistics"], "recipe.epochs=1"), "gru-light": ("recipe.epochs=1",)},
-        workers=1,
+        models={"statistics": (*SMALL["statistics"], "recipe.epochs=1"), "gru-light": ONE_STEP},
+        workers=2,
     )
     told = run(demo, LogWatch())
     assert sorted(told.result.outcomes) == ["gru-light", "statistics"]

@@ -30,6 +30,8 @@ Progress = Callable[[int, int], None]
 
 CORRUPT = "corrupt"
 ROUNDS_AHEAD = 3
+PREFETCHED = 2
+"""Batches that wait for a rank while it works on one."""
 
 B = TypeVar("B")
 
@@ -173,9 +175,13 @@ class Supply:
 
 
 def start_pace(cut: Cut, supply: Supply) -> Any:
-    """Start the Pace of a training stream; return its handle."""
+    """Start the Pace of a training stream; return its handle.
+
+    A rank gets no batch before ``PREFETCHED`` more are there, so these have to be due as well.
+    """
     as_actor: Any = ray.remote
-    return as_actor(num_cpus=0, max_concurrency=1000)(Pace).remote(supply.tasks + ROUNDS_AHEAD * cut.world)
+    rounds = ROUNDS_AHEAD + -(-PREFETCHED // cut.unit_steps)
+    return as_actor(num_cpus=0, max_concurrency=1000)(Pace).remote(supply.tasks + rounds * cut.world)
 
 
 def training(stream: TrainingStream, epochs: range, supply: Supply, pace: Any) -> ray.data.Dataset:

@@ -231,7 +231,7 @@ def _train(job: Job, pace: Any, held_out: HeldOut) -> None:
     task = _task(job, device, context.get_world_rank(), context.get_world_size())
     trainer = loop.Trainer(task, states, progress)
     batches = ray.train.get_dataset_shard("train").iter_torch_batches(
-        batch_size=job.recipe.batch_size, prefetch_batches=2, drop_last=True, device=device
+        batch_size=job.recipe.batch_size, prefetch_batches=stream.PREFETCHED, drop_last=True, device=device
     )
     with Journal.opened(job, trainer.progress.epoch, task.rank) as journal:
         trainer.run(
