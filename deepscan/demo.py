@@ -57,7 +57,7 @@ class Demo:
 
     out: pathlib.Path
     counts: dict[str, int] = dataclasses.field(
-        default_factory=lambda: dict(zip(KINDS, (400, 40, 160, 40), strict=False))
+        default_factory=lambda: dict(zip(KINDS, (320, 30, 120, 24), strict=False))
     )
     models: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(MODELS))
     workers: int = 2
