@@ -57,7 +57,7 @@ class Demo:
 
     out: pathlib.Path
     counts: dict[str, int] = dataclasses.field(
-        default_factory=lambda: dict(zip(KINDS, (320, 30, 120, 24), strict=False))
+        default_factory=lambda: dict(zip(KINDS, (400, 40, 160, 40), strict=False))
     )
     models: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(MODELS))
     workers: int = 2
@@ -118,6 +118,9 @@ def _make(demo: Demo, watch: Watch) -> pathlib.Path:
         size_px = SIZE_PX if kind == next(iter(KINDS)) else None
         order = Made(out=demo.out / "data" / kind, count=count, size_px=size_px, seed=demo.seed)
         made = layout.scan(KINDS[kind](order, watch.advance))
+        # Sources of different kinds have nothing but their numbers in common.
+        sources = pa.array([f"{kind}-{source}" for source in made.column("source").to_pylist()])
+        made = made.set_column(made.column_names.index("source"), "source", sources)
         tables.append(made.append_column("modality", pa.array([kind] * len(made))))
     path = demo.out / "data" / "manifest.parquet"
     pq.write_table(pa.concat_tables(tables, promote_options="default"), path)

@@ -100,7 +100,8 @@ def train_all(series: Series, watch: Watch) -> Result:
     watch.stage("Scanning and splitting the data")
     manifest = divide(series.order.origin)
     path = _keep(manifest, series.order.out)
-    origin = dataclasses.replace(series.order.origin, path=path, where=())
+    # Without fractions the division stands: a model's own files are not divided once more.
+    origin = dataclasses.replace(series.order.origin, path=path, where=(), fractions=None)
     outcomes: dict[str, Outcome] = {}
     left_out: dict[str, str] = {}
     with connected(series.order.address):
@@ -178,7 +179,7 @@ def _assemble(series: Series, origin: Origin, outcomes: Mapping[str, Outcome], w
     """Let every detector judge every file that nobody learnt from, and learn how they vote together."""
     order = assembly.Order(
         bundles=tuple(outcome.bundle.path for outcome in outcomes.values()),
-        origin=dataclasses.replace(origin, where=("split!=train",), fractions=None),
+        origin=dataclasses.replace(origin, where=("split!=train",)),
         out=series.order.out / ENSEMBLE,
         policy=series.policy,
         max_error_rate=series.max_error_rate,

@@ -25,6 +25,9 @@ def test_the_demo_goes_from_nothing_to_answers_over_http(ray_cluster, tmp_path):
     assert told.result.left_out == {}
     manifest = pq.read_table(demo.out / "manifest.parquet").to_pylist()
     assert len(manifest) == 112
+    assert {(row["modality"], row["split"]) for row in manifest} == {
+        (kind, split) for kind in demo.counts for split in ("train", "val", "test")
+    }
     labels = {row["path"]: row["label"] for row in manifest}
     assert sorted(labels[path] for path in told.answers) == [0, 0, 1, 1]
     for answer in told.answers.values():

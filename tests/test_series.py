@@ -106,6 +106,7 @@ def test_every_model_learns_from_its_own_files_of_one_division(data, trained):
     assert list(result.outcomes) == ["cnn", "gru-light"]
     found = {}
     for one in trained["orders"]:
+        assert one.origin.fractions is None, "the division is not divided again"
         assert one.out == data.parent / "runs" / one.model
         rows = layout.scan(one.origin.path, where=one.origin.where).to_pylist()
         assert len(rows) == FILES / 2
