@@ -1,4 +1,4 @@
-"""The whole way on small made-up data of every kind: synthesize, train, fuse, measure, serve, ask.
+"""The whole way on small made-up pictures and voices: synthesize, train, fuse, measure, serve, ask.
 
 It is the short form of what a user does with data of their own, through the same functions.
 """
@@ -24,6 +24,7 @@ from deepscan.datasets.synthetic import KINDS
 from deepscan.datasets.synthetic import Order as Made
 from deepscan.errors import ConfigError
 from deepscan.evaluation import Outcome
+from deepscan.media.encode import AUDIO, IMAGE
 from deepscan.series import ENSEMBLE, Result, Series, train_all
 from deepscan.serving.app import serve, stop
 from deepscan.serving.config import ServeArgs
@@ -36,9 +37,7 @@ SIZE_PX = 128
 
 MODELS = {
     "statistics": ("recipe.epochs=10", "recipe.batch_size=16", f"prep.size_px={SIZE_PX}"),
-    "clip-statistics": ("recipe.epochs=10", f"prep.size_px={SIZE_PX}"),
     "cnn-gru": ("recipe.epochs=10",),
-    "avsync": ("recipe.epochs=10",),
 }
 """The models, and how they are made to fit into some minutes on two cores."""
 
@@ -56,9 +55,7 @@ class Demo:
     """
 
     out: pathlib.Path
-    counts: dict[str, int] = dataclasses.field(
-        default_factory=lambda: dict(zip(KINDS, (400, 40, 160, 40), strict=False))
-    )
+    counts: dict[str, int] = dataclasses.field(default_factory=lambda: {IMAGE: 400, AUDIO: 160})
     models: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(MODELS))
     workers: int = 2
     seed: int = 0
@@ -115,7 +112,7 @@ def _make(demo: Demo, watch: Watch) -> pathlib.Path:
     tables = []
     for kind, count in demo.counts.items():
         watch.stage(f"Synthesizing {kind}: camera-like recordings and known manipulations")
-        size_px = SIZE_PX if kind == next(iter(KINDS)) else None
+        size_px = SIZE_PX if kind == IMAGE else None
         order = Made(out=demo.out / "data" / kind, count=count, size_px=size_px, seed=demo.seed)
         made = layout.scan(KINDS[kind](order, watch.advance))
         # Sources of different kinds have nothing but their numbers in common.
