@@ -6,6 +6,7 @@ import io
 import math
 import os
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 import av
@@ -123,7 +124,15 @@ class Clip:
         return stream.getvalue()
 
     def write(self, stream: IO[bytes]) -> None:
-        """Write the file; where the stream cannot go back, its header stays without a duration."""
+        """Write the file; where the stream cannot go back, its header stays without a duration.
+
+        This happens in a thread of its own: SVT-AV1 gives the thread that opens it real-time priority where
+        root runs it, and whatever the tests start afterwards would have inherited that.
+        """
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(self._write, stream).result()
+
+    def _write(self, stream: IO[bytes]) -> None:
         with av.open(stream, "w", self.container) as output:
             track = output.add_stream(self.codec, 20, options=self.options)
             track.width, track.height = self.size_px

@@ -3,6 +3,7 @@
 import io
 import itertools
 import logging
+import os
 import struct
 
 import av
@@ -70,6 +71,12 @@ def test_even_frames_lie_in_the_middle_of_equal_slices(container, codec):
     found, times_s = sampled(media, count=8)
     assert np.abs(np.array(times_s) - (np.arange(8) + 0.5) / 4).max() <= 0.0501
     assert np.abs(np.array(found) - (np.array(times_s) * 20 - round(times_s[0] * 20) + found[0])).max() <= 0.6
+
+
+def test_an_encoder_of_the_tests_leaves_this_process_its_priority():
+    """SVT-AV1 would raise it, and every process that a later test starts would starve the machine."""
+    of(Clip(container="webm", codec="libsvtav1"))
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_sixteen_samples_are_sixteen_frames_and_their_times_are_true(film):

@@ -118,7 +118,7 @@ def test_crops_too_small_for_their_statistics_are_refused_by_the_setting():
     spec = load_builtin().get("clip-statistics")
     model = spec.build(spec.config()).eval()
     with pytest.raises(ConfigError, match=r"prep\.size_px=64"):
-        model(noise(side_px=40), MASK)
+        model(noise(side_px=6), MASK)
     assert model(torch.zeros(2, 4, 64, 64, 3, dtype=torch.uint8), MASK)["logit"].isfinite().all()
 
 
