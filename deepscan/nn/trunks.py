@@ -7,9 +7,9 @@ import pickle
 import sys
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from deepscan.errors import AssetError
@@ -78,7 +78,7 @@ class PublicTrunk:
 
     def build(self) -> nn.Module:
         """Return the trunk with torchvision's own random initialisation."""
-        network = torchvision.models.get_model(self.network, weights=None)
+        network = _public().get_model(self.network, weights=None)
         if hasattr(network, "features"):
             features: nn.Module = network.features
             return features
@@ -110,8 +110,15 @@ class PublicTrunk:
             raise AssetError(msg) from error
 
 
+def _public() -> Any:
+    """Return torchvision's networks, whose import is as long as all the rest: only those who use it wait."""
+    from torchvision import models
+
+    return models
+
+
 def _fetch(name: str) -> dict[str, Tensor]:
-    weights = torchvision.models.get_weight(name)
+    weights = _public().get_weight(name)
     try:
         # torch.hub announces a download on standard output, which belongs to the command's result.
         with contextlib.redirect_stdout(sys.stderr):
@@ -128,5 +135,5 @@ def _fetch(name: str) -> dict[str, Tensor]:
 
 
 def _cached_at(name: str) -> Path:
-    address = torchvision.models.get_weight(name).url
+    address = _public().get_weight(name).url
     return Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(address).name)
