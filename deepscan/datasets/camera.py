@@ -165,19 +165,21 @@ def draw_texture(size_px: int, rng: np.random.Generator) -> Picture:
 def add_body(scene: Picture, pose: Pose, colour: Picture, grain_HW: Picture, squareness: int = 0) -> None:
     """Paint a shaded superellipse of exponent 2^(1 + squareness) over the scene."""
     reach = 1 + pose.pixel / 2
-    near = np.nonzero((np.abs(pose.u_HW) < reach) & (np.abs(pose.v_HW) < reach))
-    u, v = pose.u_HW[near] ** 2, pose.v_HW[near] ** 2
+    near_HW = (np.abs(pose.u_HW) < reach) & (np.abs(pose.v_HW) < reach)
+    rows, columns = np.flatnonzero(near_HW.any(1)), np.flatnonzero(near_HW.any(0))
+    if not rows.size:
+        return
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    u_HW, v_HW = pose.u_HW[window] ** 2, pose.v_HW[window] ** 2
     for _ in range(squareness):
-        u, v = u**2, v**2
-    distance = np.sqrt(u + v)
+        u_HW, v_HW = u_HW**2, v_HW**2
+    distance_HW = np.sqrt(u_HW + v_HW)
     for _ in range(squareness):
-        distance = np.sqrt(distance)
-    kept = distance < reach
-    inside, distance = (near[0][kept], near[1][kept]), distance[kept]
-    edge = np.clip((1 - distance) / pose.pixel + 0.5, 0, 1)
-    shade = 0.6 + 0.4 * np.sqrt(np.clip(1 - 0.9 * distance**2, 0, 1)) + 0.15 * pose.u_HW[inside]
-    body = (shade * (1 + grain_HW[inside]))[:, None] * colour
-    scene[inside] += edge[:, None] * (body - scene[inside])
+        distance_HW = np.sqrt(distance_HW)
+    edge_HW = np.clip((1 - distance_HW) / pose.pixel + 0.5, 0, 1)
+    shade_HW = 0.6 + 0.4 * np.sqrt(np.clip(1 - 0.9 * distance_HW**2, 0, 1)) + 0.15 * pose.u_HW[window]
+    body_HWC = (shade_HW * (1 + grain_HW[window]))[..., None] * colour
+    scene[window] += edge_HW[..., None] * (body_HWC - scene[window])
 
 
 def _add_face(scene: Picture, pose: Pose, grain_HW: Picture, rng: np.random.Generator) -> None:

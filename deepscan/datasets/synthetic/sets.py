@@ -3,8 +3,10 @@
 import csv
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from deepscan.datasets.synthesize import claim
@@ -103,8 +105,9 @@ def write_set(
         out: Folder.
         settings: All that decides the content.
         sources: One for each index.
-        make: Index -> the files that derive from that source, at most one real and one of each generator.
-        progress: Called with the sources done and their number.
+        make: Index -> the files that derive from that source, at most one real and one of each generator;
+            called in threads, several at a time.
+        progress: Called with the sources done and their number, in this thread.
 
     Returns:
         Path of ``manifest.csv``, with the columns path, label, split, source, generator and truth (a JSON
@@ -114,19 +117,32 @@ def write_set(
         DataError: The folder holds other things.
     """
     claim(out, settings)
+
+    def complete(index: int) -> None:
+        if not _finished(out, _truth(index)):
+            _write_source(out, index, make(index))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(complete, range(len(sources))), 1):
+            if progress is not None:
+                progress(done, len(sources))
+    return _write_manifest(out, sources)
+
+
+def _write_manifest(out: pathlib.Path, sources: Sequence[Source]) -> pathlib.Path:
     rows: list[tuple[str, ...]] = []
     for index, source in enumerate(sources):
-        truth = f"truth/{index:05}.json"
-        if not _finished(out, truth):
-            _write_source(out, index, make(index))
+        truth = _truth(index)
         for path, known in json.loads((out / truth).read_text(encoding="utf-8")).items():
             label = "fake" if known["generator"] else "real"
             rows.append((path, label, source.split, source.name, known["generator"], truth))
-        if progress is not None:
-            progress(index + 1, len(sources))
     with (out / MANIFEST).open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
     return out / MANIFEST
+
+
+def _truth(index: int) -> str:
+    return f"truth/{index:05}.json"
 
 
 def _finished(out: pathlib.Path, truth: str) -> bool:
@@ -145,6 +161,6 @@ def _write_source(out: pathlib.Path, index: int, files: list[File]) -> None:
         known[path] = {"generator": file.generator, **file.truth}
     # Written last and renamed: where the truth is, its files are complete.
     (out / "truth").mkdir(exist_ok=True)
-    unfinished = out / "truth" / "unfinished"
+    unfinished = out / f"{_truth(index)}.unfinished"
     unfinished.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    unfinished.replace(out / "truth" / f"{index:05}.json")
+    unfinished.replace(out / _truth(index))
