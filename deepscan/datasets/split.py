@@ -1,4 +1,4 @@
-"""Who trains, who chooses, who judges: splits grouped by source and stratified by label and generator.
+"""Who trains, who chooses, who judges: splits grouped by source and stratified by label, generator and kind of media.
 
 A source (a person, a recording, the clip that fakes were made from) is in one split only;
 otherwise a detector is graded on faces and backgrounds that it has learnt by heart.
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepscan.errors import ConfigError, DataError
@@ -18,7 +19,7 @@ from deepscan.errors import ConfigError, DataError
 SPLITS = ("train", "val", "test")
 
 _Tally = collections.Counter[Hashable]
-"""Files by stratum: label, and (label, generator)."""
+"""Files by stratum: label, (label, generator), and (label, generator, modality) where there are several."""
 
 _log = logging.getLogger(__name__)
 
@@ -121,9 +122,12 @@ def _divide(table: pa.Table, pool: NDArray[np.bool_], wanted: Mapping[str, float
 
 def _tally(table: pa.Table) -> dict[str, _Tally]:
     tallies: dict[str, _Tally] = collections.defaultdict(collections.Counter)
-    for source, label, generator in zip(*_columns(table, "source", "label", "generator"), strict=True):
-        tallies[source][label] += 1
-        tallies[source][label, generator] += 1
+    mixed = "modality" in table.column_names and len(pc.unique(table["modality"])) > 1
+    names = ("label", "generator", "modality") if mixed else ("label", "generator")
+    for source, *strata in zip(*_columns(table, "source", *names), strict=True):
+        tallies[source][strata[0]] += 1
+        for length in range(2, len(strata) + 1):
+            tallies[source][tuple(strata[:length])] += 1
     return tallies
 
 

@@ -59,6 +59,21 @@ def test_labels_stay_balanced_with_many_tiny_generators():
         assert [found[label, split] for split in ("train", "val", "test")] == pytest.approx([42, 9, 9], abs=1)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_every_kind_of_media_meets_the_fractions(seed):
+    rows, kinds = [], []
+    for kind, count in (("image", 200), ("video", 20), ("av", 14)):
+        for i in range(count):
+            rows += [(0, "", f"{kind}-{i}", ""), (1, "", f"{kind}-{i}", "g")]
+            kinds += [kind] * 2
+    found = tally(
+        assign(manifest(rows).append_column("modality", pa.array(kinds)), seed=seed), "modality", "split"
+    )
+    for kind, size in (("image", 400), ("video", 40), ("av", 28)):
+        for split, share in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
+            assert found[kind, split] == pytest.approx(share * size, abs=2)
+
+
 def test_every_source_is_in_one_split_only():
     rng = np.random.default_rng(0)
     drawn = zip(rng.integers(0, 2, 500).tolist(), rng.geometric(0.1, 500), strict=True)
