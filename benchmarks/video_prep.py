@@ -4,20 +4,23 @@
 
 Both give 16 aligned crops of one face from the same times of a clip. The baseline decodes every frame, turns
 each into RGB, looks for faces in the sampled ones at full size, one after the other, and then cuts them out.
-The stages are timed on their own (decode; faces; follow, steady and cut); the whole, in which decoding and
-looking overlap, is timed again, and so is the processor time that it takes: on a busy machine that is the
-figure to read. The least of the repeats counts. How far a crop is at most from the centre of the slice of
-time that it stands for is printed, too.
+The stages are timed on their own (decode; faces; follow, steady and cut), and so is bare decoding by
+FFmpeg's two threads, of everything and of the frames that others refer to: with less, no frame of these is
+what it was. The whole, in which decoding and looking overlap, is timed again, and so is the processor time
+that it takes: on a busy machine that is the figure to read. The least of the repeats counts. How far a crop
+is at most from the centre of the slice of time that it stands for is printed, too.
 """
 
 import argparse
 import dataclasses
+import io
 import pathlib
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
+import av
 import numpy as np
 
 from deepscan.media.faces import LOOKS_PX, Finder, align_crop, find_faces
@@ -25,7 +28,7 @@ from deepscan.media.source import Media, Sampling
 from deepscan.media.tracks import Glimpse, follow, look, steadied
 from deepscan.modalities.video import VideoPrep
 
-STAGES = ("decode", "faces", "crops", "whole", "processors", "baseline")
+STAGES = ("everything", "references", "decode", "faces", "crops", "whole", "processors", "baseline")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +64,16 @@ def cut(prep: VideoPrep, glimpses: list[Glimpse]) -> list[Any]:
     ]
 
 
+def bare(data: bytes, skip: str) -> None:
+    """Decode a clip and do nothing with it; ``skip`` says which frames are left out."""
+    with av.open(io.BytesIO(data)) as container:
+        track = container.streams.video[0]
+        context: Any = track.codec_context
+        context.thread_type, context.thread_count, context.skip_frame = "AUTO", 2, skip
+        for _ in container.decode(track):
+            pass
+
+
 def baseline(prep: VideoPrep, finder: Finder, data: bytes, name: str) -> list[Any]:
     """Decode everything; look for faces at full size, one sampled frame after the other."""
     frames = list(Media.from_bytes(data, name).frames(Sampling(kind="every", step=1, count=10**9)))
@@ -84,6 +97,8 @@ def measure(path: pathlib.Path, finder: Finder, repeats: int) -> Figures:
     def opened() -> Media:
         return Media.from_bytes(data, path.name)
 
+    seconds["everything"], _ = timed(repeats, lambda: bare(data, "DEFAULT"))
+    seconds["references"], _ = timed(repeats, lambda: bare(data, "NONREF"))
     seconds["decode"], frames = timed(repeats, lambda: list(opened().frames(prep.sampling)))
     seconds["faces"], seen = timed(repeats, lambda: glimpses(frames))
     seconds["crops"], _ = timed(repeats, lambda: cut(prep, seen))

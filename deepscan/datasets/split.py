@@ -1,4 +1,4 @@
-"""Who trains, who chooses, who judges: splits grouped by source and stratified by label, generator and kind of media.
+"""Who trains, who chooses, who judges: splits by source, stratified by label, generator and kind of media.
 
 A source (a person, a recording, the clip that fakes were made from) is in one split only;
 otherwise a detector is graded on faces and backgrounds that it has learnt by heart.
