@@ -1,4 +1,4 @@
-"""The whole way on small made-up pictures and voices: synthesize, train, fuse, measure, serve, ask.
+"""The whole way on small made-up data of every kind: synthesize, train, fuse, measure, serve, ask.
 
 It is the short form of what a user does with data of their own, through the same functions.
 """
@@ -24,7 +24,7 @@ from deepscan.datasets.synthetic import KINDS
 from deepscan.datasets.synthetic import Order as Made
 from deepscan.errors import ConfigError
 from deepscan.evaluation import Outcome
-from deepscan.media.encode import AUDIO, IMAGE
+from deepscan.media.encode import IMAGE
 from deepscan.series import ENSEMBLE, Result, Series, train_all
 from deepscan.serving.app import serve, stop
 from deepscan.serving.config import ServeArgs
@@ -37,7 +37,9 @@ SIZE_PX = 128
 
 MODELS = {
     "statistics": ("recipe.epochs=10", "recipe.batch_size=16", f"prep.size_px={SIZE_PX}"),
+    "clip-statistics": ("recipe.epochs=10", f"prep.size_px={SIZE_PX}"),
     "cnn-gru": ("recipe.epochs=10",),
+    "avsync": ("recipe.epochs=10",),
 }
 """The models, and how they are made to fit into some minutes on two cores."""
 
@@ -55,7 +57,9 @@ class Demo:
     """
 
     out: pathlib.Path
-    counts: dict[str, int] = dataclasses.field(default_factory=lambda: {IMAGE: 400, AUDIO: 160})
+    counts: dict[str, int] = dataclasses.field(
+        default_factory=lambda: dict(zip(KINDS, (400, 40, 160, 40), strict=False))
+    )
     models: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(MODELS))
     workers: int = 2
     seed: int = 0

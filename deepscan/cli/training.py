@@ -181,7 +181,7 @@ def demo(
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
 ) -> None:
-    """Go the whole way on made-up pictures and voices: train, fuse, measure and serve detectors, and ask."""
+    """Go the whole way on made-up data of every kind: train, fuse, measure and serve detectors, and ask."""
     from deepscan.console import answers_table, grid, show_series, watching
     from deepscan.demo import Demo, run
 
