@@ -24,7 +24,7 @@ from deepscan.datasets.synthetic import KINDS
 from deepscan.datasets.synthetic import Order as Made
 from deepscan.errors import ConfigError
 from deepscan.evaluation import Outcome
-from deepscan.media.encode import IMAGE
+from deepscan.media.encode import AUDIO
 from deepscan.series import ENSEMBLE, Result, Series, train_all
 from deepscan.serving.app import serve, stop
 from deepscan.serving.config import ServeArgs
@@ -36,10 +36,10 @@ MARK = "demo.json"
 SIZE_PX = 128
 
 MODELS = {
-    "statistics": ("recipe.epochs=10", "recipe.batch_size=16", f"prep.size_px={SIZE_PX}"),
+    "statistics": ("recipe.epochs=8", "recipe.batch_size=16", f"prep.size_px={SIZE_PX}"),
     "clip-statistics": ("recipe.epochs=10", f"prep.size_px={SIZE_PX}"),
-    "cnn-gru": ("recipe.epochs=10",),
-    "avsync": ("recipe.epochs=10",),
+    "cnn-gru": ("recipe.epochs=7",),
+    "avsync": ("recipe.epochs=6", "prep.min_face_px=40"),
 }
 """The models, and how they are made to fit into some minutes on two cores."""
 
@@ -58,7 +58,7 @@ class Demo:
 
     out: pathlib.Path
     counts: dict[str, int] = dataclasses.field(
-        default_factory=lambda: dict(zip(KINDS, (400, 40, 160, 40), strict=False))
+        default_factory=lambda: dict(zip(KINDS, (400, 40, 120, 40), strict=False))
     )
     models: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(MODELS))
     workers: int = 2
@@ -116,7 +116,7 @@ def _make(demo: Demo, watch: Watch) -> pathlib.Path:
     tables = []
     for kind, count in demo.counts.items():
         watch.stage(f"Synthesizing {kind}: camera-like recordings and known manipulations")
-        size_px = SIZE_PX if kind == IMAGE else None
+        size_px = None if kind == AUDIO else SIZE_PX
         order = Made(out=demo.out / "data" / kind, count=count, size_px=size_px, seed=demo.seed)
         made = layout.scan(KINDS[kind](order, watch.advance))
         # Sources of different kinds have nothing but their numbers in common.
