@@ -37,7 +37,7 @@ SIZE_PX = 128
 
 MODELS = {
     "statistics": ("recipe.epochs=8", "recipe.batch_size=16", f"prep.size_px={SIZE_PX}"),
-    "clip-statistics": ("recipe.epochs=10", f"prep.size_px={SIZE_PX}"),
+    "clip-statistics": ("recipe.epochs=12", "prep.size_px=64"),
     "cnn-gru": ("recipe.epochs=7",),
     "avsync": ("recipe.epochs=6", "prep.min_face_px=40"),
 }

@@ -174,14 +174,19 @@ class Supply:
     tasks: int
 
 
-def start_pace(cut: Cut, supply: Supply) -> Any:
-    """Start the Pace of a training stream; return its handle.
+def units_ahead(cut: Cut, supply: Supply) -> int:
+    """Return how many units the tasks of a training stream may run in front of the training.
 
     A rank gets no batch before ``PREFETCHED`` more are there, so these have to be due as well.
     """
-    as_actor: Any = ray.remote
     rounds = ROUNDS_AHEAD + -(-PREFETCHED // cut.unit_steps)
-    return as_actor(num_cpus=0, max_concurrency=1000)(Pace).remote(supply.tasks + rounds * cut.world)
+    return supply.tasks + rounds * cut.world
+
+
+def start_pace(cut: Cut, supply: Supply) -> Any:
+    """Start the Pace of a training stream; return its handle."""
+    as_actor: Any = ray.remote
+    return as_actor(num_cpus=0, max_concurrency=1000)(Pace).remote(units_ahead(cut, supply))
 
 
 def training(stream: TrainingStream, epochs: range, supply: Supply, pace: Any) -> ray.data.Dataset:

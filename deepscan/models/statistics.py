@@ -119,6 +119,15 @@ def _colors(rgb_BCHW: Tensor) -> list[Tensor]:
     return [mean.flatten(1) / 64, (spread + 0.5).log().flatten(1)]
 
 
+def steady_norm(features: int) -> nn.BatchNorm1d:
+    """Return a normalisation to mean 0 and deviation 1 that remembers all batches alike.
+
+    The measurements do not change as the training goes on, and their variances are so small that the usual
+    moving average would show its own begin, 1, for a hundred batches and more.
+    """
+    return nn.BatchNorm1d(features, eps=1e-10, momentum=None, affine=False)
+
+
 class Members(nn.Module):
     """Small networks side by side: float [B, F] to logits, float32 [B, members]."""
 
@@ -156,7 +165,7 @@ class StatisticsNet(nn.Module):
         self.statistics = Statistics()
         weight = torch.cat([torch.full((n,), GAIN * weight / n**0.5) for n, weight in GROUPS])
         self.register_buffer("weight", weight)
-        self.normalize = nn.BatchNorm1d(len(weight), eps=1e-10, affine=False)
+        self.normalize = steady_norm(len(weight))
         self.members = Members(len(weight), config)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:

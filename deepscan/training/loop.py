@@ -68,7 +68,7 @@ class Report:
     Attributes:
         metrics: ``epoch``, ``train_loss``, ``val_loss``, ``val_auc``, ``lr``, ``examples_per_s`` and
             ``waiting_share`` (time spent waiting for data).
-        is_best: Whether the validation AUC is the best so far.
+        is_best: Whether the epoch is the best so far by its validation AUC, then by its validation loss.
     """
 
     metrics: dict[str, float]
@@ -158,7 +158,7 @@ class Trainer:
             raise TrainingError(msg)
         _share_buffers(self.kept)
         figures = validate(self.kept, task, validation())
-        is_best = self.progress.note(figures["val_auc"], task.recipe)
+        is_best = self.progress.note(figures["val_auc"], figures["val_loss"], task.recipe)
         examples = task.steps_per_epoch * task.recipe.batch_size * task.world
         metrics = {
             "epoch": float(self.progress.epoch),

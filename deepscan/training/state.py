@@ -28,8 +28,9 @@ class Progress:
         epoch: Epochs finished.
         step: Optimiser steps taken.
         best_auc: Best validation AUC so far; below 0 = none yet.
-        best_epoch: Epoch it was reached in, counted from 1.
-        waited: Epochs since then.
+        best_loss: Validation loss of the best epoch.
+        best_epoch: The best epoch, counted from 1.
+        waited: Epochs since the AUC last rose.
         drops: How often the ``plateau`` schedule has lowered the rate.
         plateau_waited: Epochs since the last better AUC or drop.
     """
@@ -37,21 +38,26 @@ class Progress:
     epoch: int = 0
     step: int = 0
     best_auc: float = -1.0
+    best_loss: float = math.inf
     best_epoch: int = 0
     waited: int = 0
     drops: int = 0
     plateau_waited: int = 0
 
-    def note(self, auc: float, recipe: Recipe) -> bool:
-        """Take in an epoch's validation AUC; tell whether it is the best so far."""
+    def note(self, auc: float, loss: float, recipe: Recipe) -> bool:
+        """Take in an epoch's validation AUC and loss; tell whether the epoch is the best so far.
+
+        The AUC decides; among epochs of one AUC, which a small validation split gives many of, the loss does.
+        """
         better = auc > self.best_auc + recipe.stop.min_delta or self.best_epoch == 0
         self.waited = 0 if better else self.waited + 1
         self.plateau_waited = 0 if better else self.plateau_waited + 1
-        if better:
-            self.best_auc, self.best_epoch = auc, self.epoch
+        best = better or (auc == self.best_auc and loss < self.best_loss)
+        if best:
+            self.best_auc, self.best_loss, self.best_epoch = auc, loss, self.epoch
         if self.plateau_waited > recipe.schedule.patience:
             self.drops, self.plateau_waited = self.drops + 1, 0
-        return better
+        return best
 
     def finished(self, recipe: Recipe) -> bool:
         """Tell whether the run is over: all epochs done, patience used up, or the target reached."""

@@ -6,7 +6,7 @@ import pytest
 
 from deepscan.datasets import stream
 from deepscan.datasets.plan import Cut
-from deepscan.datasets.stream import Pace
+from deepscan.datasets.stream import Pace, Supply
 
 
 def waiting_units(pace, units):
@@ -55,6 +55,14 @@ def test_a_restarted_stream_begins_to_wait_anew():
         return await waiting_units(pace, [0, 1])
 
     assert asyncio.run(scenario()) == [1]
+
+
+@pytest.mark.parametrize("unit_steps", [1, 2, 3, 8])
+def test_the_batches_that_a_rank_holds_back_are_due_with_the_one_it_works_on(unit_steps):
+    """Else two ranks wait for ever for an epoch of a single step."""
+    cut = Cut(world=2, steps=unit_steps, unit_steps=unit_steps)
+    ahead = stream.units_ahead(cut, Supply(cpus=1.0, tasks=1))
+    assert ahead // cut.world * unit_steps >= stream.PREFETCHED + 1
 
 
 class FakePace:

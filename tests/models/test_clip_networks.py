@@ -9,9 +9,11 @@ from deepscan.config import override
 from deepscan.errors import AssetError, ConfigError
 from deepscan.models import MODELS
 from deepscan.models.catalog import load_builtin
+from deepscan.models.clip_statistics import ClipStatisticsConfig, changes
 from deepscan.models.efficientnet import B0
 from deepscan.models.hybrid import SCALES, HybridConfig, HybridNet
 from deepscan.models.recurrent import PUBLIC, RecurrentConfig, RecurrentNet, ResidualGru, fill_trunk
+from deepscan.models.statistics import steady_norm
 from deepscan.nn.recurrent import RecurrentLayer
 from deepscan.nn.trunks import feature_maps
 
@@ -120,6 +122,36 @@ def test_crops_too_small_for_their_statistics_are_refused_by_the_setting():
     with pytest.raises(ConfigError, match=r"prep\.size_px=64"):
         model(noise(side_px=6), MASK)
     assert model(torch.zeros(2, 4, 64, 64, 3, dtype=torch.uint8), MASK)["logit"].isfinite().all()
+
+
+def test_change_is_the_mean_distance_from_the_real_moments_beside():
+    x_BTF = torch.tensor([0.0, 1.0, 4.0, 9.0]).view(1, 4, 1)
+    mask_BT = torch.tensor([[True, True, True, True], [True, True, True, False], [True, False, False, False]])
+    found = changes(x_BTF.expand(3, 4, 1), mask_BT)[..., 0]
+    assert found.tolist() == [[1, 2, 4, 5], [1, 2, 3, 0], [0, 0, 0, 0]]
+
+
+def test_a_still_clip_gives_the_same_logit_whatever_it_shows():
+    spec = load_builtin().get("clip-statistics")
+    model = spec.build(spec.config()).eval()
+    still = noise(side_px=24)[:, :1].expand(-1, 4, -1, -1, -1)
+    with torch.no_grad():
+        first, second = model(still, MASK)["logit"]
+        moving = model(noise(side_px=24), MASK)["logit"][0]
+    assert first == second != moving
+
+
+def test_a_share_of_dropped_measurements_is_checked():
+    with pytest.raises(ConfigError, match="dropout"):
+        ClipStatisticsConfig(dropout=1.0)
+
+
+def test_measurements_are_normalised_by_what_was_seen_from_the_first_batch_on():
+    torch.manual_seed(0)
+    norm = steady_norm(3).train()
+    for _ in range(4):
+        norm(1e-3 * torch.randn(500, 3) + 7)
+    assert norm.eval()(1e-3 * torch.randn(500, 3) + 7).std(0) == pytest.approx([1, 1, 1], abs=0.15)
 
 
 def flickering(count, seed):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,7 +21,7 @@ from deepscan.bundle import Bundle
 from deepscan.datasets.dataset import Origin
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, TooManyBadFilesError, TrainingError
-from deepscan.training.fit import epochs_done, read_history
+from deepscan.training.fit import HeldOut, epochs_done, read_history
 from deepscan.training.run import Order, train
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -190,6 +191,7 @@ def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(finished, data
         assert torch.equal(value, weights(late)[name]), name
 
 
+@pytest.mark.timeout(480)
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(ray_cluster, data, store, tmp_path):
     stopped = tmp_path / "stopped"
     command = [
@@ -239,6 +241,11 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(ray_cluster, data, store, tmp_p
     train(order, watch)
     assert [e["epoch"] for e in watch.epochs] == list(range(done + 1, 41))
     assert [e["epoch"] for e in read_history(stopped / "history.jsonl")] == list(range(1, 41))
+
+
+def test_a_rank_without_validation_examples_reads_none():
+    held_out = HeldOut(chunks=["of rank 0"], reader=None, cpus=1.0)
+    assert list(held_out.batches(types.SimpleNamespace(rank=1, world=2))) == []
 
 
 def test_two_runs_are_never_mixed_in_one_folder(finished, data, store, tmp_path):

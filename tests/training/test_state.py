@@ -49,11 +49,11 @@ def test_the_cosine_agrees_with_torch():
         reference.step()
 
 
-def run(aucs, recipe):
+def run(aucs, recipe, losses=(0.5,) * 9):
     progress, better = Progress(), []
-    for auc in aucs:
+    for auc, loss in zip(aucs, losses, strict=False):
         progress.epoch += 1
-        better.append(progress.note(auc, recipe))
+        better.append(progress.note(auc, loss, recipe))
         if progress.finished(recipe):
             break
     return progress, better
@@ -63,6 +63,13 @@ def test_patience_stops_after_epochs_without_a_better_auc():
     progress, better = run([0.6, 0.7, 0.7, 0.69, 0.9], Recipe(epochs=9, stop=Stop(patience=2)))
     assert (progress.epoch, progress.best_epoch, progress.best_auc) == (4, 2, 0.7)
     assert better == [True, True, False, False]
+
+
+def test_the_loss_decides_between_epochs_of_one_auc_and_does_not_put_off_the_stop():
+    losses = [0.7, 0.6, 0.65, 0.2, 0.5]
+    progress, better = run([0.7, 0.7, 0.7, 0.6, 0.7], Recipe(epochs=9, stop=Stop(patience=4)), losses)
+    assert better == [True, True, False, False, True]
+    assert (progress.epoch, progress.best_epoch, progress.best_loss) == (5, 5, 0.5)
 
 
 def test_the_target_stops_and_so_does_the_last_epoch():
