@@ -36,10 +36,10 @@ MARK = "demo.json"
 SIZE_PX = 128
 
 MODELS = {
-    "statistics": ("recipe.epochs=8", "recipe.batch_size=16", f"prep.size_px={SIZE_PX}"),
-    "clip-statistics": ("recipe.epochs=12", "prep.size_px=64"),
-    "cnn-gru": ("recipe.epochs=7",),
-    "avsync": ("recipe.epochs=6", "prep.min_face_px=40"),
+    "statistics": ("recipe.epochs=6", "recipe.batch_size=16", f"prep.size_px={SIZE_PX}"),
+    "clip-statistics": ("recipe.epochs=10", "prep.size_px=64"),
+    "cnn-gru": ("recipe.epochs=6",),
+    "avsync": ("recipe.epochs=4", "prep.min_face_px=40"),
 }
 """The models, and how they are made to fit into some minutes on two cores."""
 
@@ -58,7 +58,7 @@ class Demo:
 
     out: pathlib.Path
     counts: dict[str, int] = dataclasses.field(
-        default_factory=lambda: dict(zip(KINDS, (400, 40, 120, 40), strict=False))
+        default_factory=lambda: dict(zip(KINDS, (240, 40, 100, 40), strict=False))
     )
     models: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(MODELS))
     workers: int = 2
