@@ -7,6 +7,7 @@ baseline of every row is its whole; shares of it are printed beside the millisec
 """
 
 import argparse
+import dataclasses
 import datetime
 import json
 import os
@@ -40,7 +41,8 @@ def decode(media: Media, spec: ModelSpec) -> None:
     """Do what a Prep has to decode, and no more."""
     sampling = getattr(spec.prep, "sampling", None)
     if sampling is not None:
-        for _ in media.frames(sampling):
+        count = sampling.count * getattr(spec.prep, "segments", 1)
+        for _ in media.frames(dataclasses.replace(sampling, count=count)):
             pass
     elif "wave" in spec.prep.columns:
         _ = media.sound_N
