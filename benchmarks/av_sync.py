@@ -189,9 +189,9 @@ def own_offset(clip: Clip) -> int:
     fits = np.zeros(len(lates))
     for quarter in range(FOLDS):
         held = inside & (number * FOLDS // frames == quarter)
-        told = np.split(expected(clip, shifted, inside & ~held, 0)[held], len(lates), axis=1)
+        guess = np.split(expected(clip, shifted, inside & ~held, 0)[held], len(lates), axis=1)
         true = np.split(shifted[held], len(lates), axis=1)
-        fits += [correlation(one, other, 0) for one, other in zip(told, true, strict=True)]
+        fits += [correlation(one, other, 0) for one, other in zip(guess, true, strict=True)]
     return lates[int(fits.argmax())]
 
 
@@ -202,12 +202,12 @@ def judge_by_own_seconds(clip: Clip, other: Clip) -> dict[str, list[float]]:
     for begin in range(MARGIN, frames - WINDOW - MARGIN + 1, HOP):
         learnt_T = np.ones(frames, bool)
         learnt_T[begin - MARGIN : begin + WINDOW + MARGIN] = False
-        told = expected(clip, sound, learnt_T)[begin : begin + WINDOW]
+        guess = expected(clip, sound, learnt_T)[begin : begin + WINDOW]
         for late in INJECTED:
-            alike = likeness(told, sound[begin - late :][:WINDOW])
+            alike = likeness(guess, sound[begin - late :][:WINDOW])
             result["error"].append(abs(max(alike, key=alike.get) - late))
         for name, wrong in (("own", sound[begin:]), ("swapped", foreign[MARGIN:])):
-            alike = likeness(told, wrong[:WINDOW])
+            alike = likeness(guess, wrong[:WINDOW])
             result[name].append(np.median(list(alike.values())) - max(alike[late] for late in range(-2, 3)))
     return result
 

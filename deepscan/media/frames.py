@@ -11,7 +11,6 @@ import itertools
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
 import av
@@ -37,8 +36,6 @@ from deepscan.media.pixels import Picture, decode_pages, upright
 _LOGGER = logging.getLogger(__name__)
 _THREADS = 6
 """Of the decoder. They wait for each other's rows, so that many are needed to keep two cores busy."""
-_CONVERTING = 2
-"""Frames that become RGB while the next ones are decoded."""
 _UNTIMED = frozenset({"avi"})
 """Containers that store when a frame is decoded but not when it is shown, whatever FFmpeg makes of that."""
 _SKIPPING = frozenset({"h264", "hevc", "mpeg2video", "mpeg4"})
@@ -162,19 +159,8 @@ def _sample_clip(data: bytes, name: str, sampling: Sampling) -> Iterator[Frame]:
         wanted = _wanted(stored, sampling, zero_s, tick_s)
         decoded = ((_ticks(frame) * tick_s - zero_s, frame) for frame in _decode(track, stored, wanted))
         wanted_s = [ticks * tick_s - zero_s for ticks in wanted]
-        chosen = _choose(decoded, wanted_s, name, repeats=sampling.kind == "rate")
-        yield from _converted(chosen)
-
-
-def _converted(chosen: Iterator[tuple[float, VideoFrame]]) -> Iterator[Frame]:
-    """Convert frames beside their decoding."""
-    waiting: collections.deque[Future[Frame]] = collections.deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="rgb") as pool:
-        for time_s, frame in chosen:
-            waiting.append(pool.submit(lambda t, f: Frame(t, _upright_rgb(f)), time_s, frame))
-            if len(waiting) > _CONVERTING:
-                yield waiting.popleft().result()
-        yield from (each.result() for each in waiting)
+        for time_s, frame in _choose(decoded, wanted_s, name, repeats=sampling.kind == "rate"):
+            yield Frame(time_s, _upright_rgb(frame))
 
 
 def _wanted(stored: Packets, sampling: Sampling, zero_s: float, tick_s: float) -> list[int]:

@@ -1,11 +1,11 @@
 """A detector of clips that weighs how residual statistics change from frame to frame.
 
-The front counts how often each run of small differences occurs in the face; what is
-weighed is by how much the counts change between sampled frames. A camera and a codec stay as they are through
-a clip, so the change says little about them and more about a face that is made anew for every frame. The
-reading is linear, so some tens of clips are enough to start, and a clip's logit is the mean of its moments'.
-The counts themselves, their difference from what is beside the face, and networks over them told less, on the
-real clips at hand and on made ones.
+The front counts how often each run of small differences occurs in the face; what is weighed is by how much
+the counts change between sampled frames. A camera and a codec stay as they are through a clip, so the change
+says little about them and more about a face that is made anew for every frame. The reading is linear, so some
+tens of clips are enough to start, and a clip's logit is the mean of its moments'. On made clips the counts
+themselves, and their difference from what is beside the face, told less; the real clips at hand are too few
+to tell.
 """
 
 import dataclasses
