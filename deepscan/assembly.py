@@ -6,7 +6,7 @@ its figures and, as a vote, from the fusion of that file.
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class Order:
         policy: Method, limits and, perhaps, weights.
         max_error_rate: The stated rate of the band; see ``calibration.fit_operating_point``.
         judging: Device and plug-in of the bundles, bootstrap of the figures.
+        known: What bundles said of some of the files before, by their ids: tables with ``path`` and
+            ``logit``. They are not asked again.
     """
 
     bundles: tuple[pathlib.Path, ...]
@@ -51,6 +53,7 @@ class Order:
     policy: FusionPolicy = FusionPolicy()
     max_error_rate: float = 0.05
     judging: Judging = Judging()
+    known: Mapping[str, pa.Table] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,10 +191,16 @@ def _judge(bundles: Sequence[Bundle], order: Order, watch: Watch) -> tuple[Judge
         data = open_dataset(order.origin, prep, ledger, 1.0, watch)
         digest = data.digest
         watch.stage(f"Judging with {bundle.card.id}")
-        tables.append(predictions(bundle, data, SPLITS, order.judging))
+        tables.append(predictions(bundle, data, SPLITS, order.judging, _logits(order, bundle)))
     parted = ([table.filter(pc.field("split") == split) for table in tables] for split in SPLITS)
     validation, test = (align(bundles, part, digest) for part in parted)
     return validation, test
+
+
+def _logits(order: Order, bundle: Bundle) -> dict[str, float | None]:
+    """Return what a bundle said before, by path."""
+    said = order.known.get(bundle.card.id)
+    return {} if said is None else dict(zip(*(said[n].to_pylist() for n in ("path", "logit")), strict=True))
 
 
 def _counts(panel: Panel) -> dict[str, int]:

@@ -14,8 +14,8 @@ import math
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from deepscan.errors import ConfigError, DataError
@@ -127,7 +127,9 @@ def _best_temperature(logit: Floats, target: Floats) -> float:
         return float(np.mean(np.logaddexp(0, scaled) - target * scaled))
 
     bounds = (-math.log(MAX_TEMPERATURE), -math.log(MIN_TEMPERATURE))
-    return math.exp(-minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x)
+    return math.exp(
+        -scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x
+    )
 
 
 def _best_line(logit: Floats, target: Floats) -> tuple[float, float]:
@@ -145,7 +147,7 @@ def _best_line(logit: Floats, target: Floats) -> tuple[float, float]:
         (1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE),
         (None, None),
     ]
-    found = minimize(
+    found = scipy.optimize.minimize(
         loss,
         np.array([1.0, 0.0]),
         jac=True,

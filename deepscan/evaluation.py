@@ -7,7 +7,8 @@ test split only. Files that gave no Example are counted beside the figures, neve
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from deepscan.bundle import Bundle
 from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
 from deepscan.datasets import stream
 from deepscan.datasets.dataset import DataSet, account
+from deepscan.datasets.plan import Chunk
+from deepscan.datasets.reader import Reader
 from deepscan.detector import Detector, pick_device
 from deepscan.errors import DataError
 from deepscan.metrics import Evaluation, Predictions, evaluate
@@ -72,6 +75,7 @@ class Outcome:
         evaluation: The figures.
         judged: The split's rows of the ledger with ``logit`` and ``probability``.
         account: Number of files of the whole data set by status.
+        validation: The same of the validation split, where the bundle was calibrated on it just now.
         history: Metrics of every epoch of training, where it was trained just now.
     """
 
@@ -80,7 +84,13 @@ class Outcome:
     evaluation: Evaluation
     judged: pa.Table
     account: dict[str, int]
+    validation: pa.Table | None = None
     history: tuple[dict[str, float], ...] = ()
+
+    @property
+    def said(self) -> pa.Table:
+        """Every row of the ledger that the bundle judged, of both splits."""
+        return self.judged if self.validation is None else pa.concat_tables([self.validation, self.judged])
 
 
 class _Judge:
@@ -99,12 +109,13 @@ class _Judge:
         return {"file": batch["file"], "logit": self.detector.runner(inputs)["logit"]}
 
 
-def file_logits(bundle: Bundle, data: DataSet, splits: Sequence[str], judging: Judging) -> dict[int, float]:
-    """Return the aggregated logit of every usable file of some splits, by its row of the manifest."""
-    usable = [chunk for split in splits for chunk in data.chunks(split)]
-    if not usable:
+def file_logits(
+    bundle: Bundle, reader: Reader, chunks: Sequence[Chunk], judging: Judging
+) -> dict[int, float]:
+    """Return the aggregated logit of every file in some chunks, by its row of the manifest."""
+    if not chunks:
         return {}
-    judged = stream.evaluation(usable, data.reader, judging.cpus).map_batches(
+    judged = stream.evaluation(chunks, reader, judging.cpus).map_batches(
         _Judge,
         fn_constructor_args=(str(bundle.path), judging),
         batch_size=BATCH,
@@ -120,10 +131,27 @@ def file_logits(bundle: Bundle, data: DataSet, splits: Sequence[str], judging: J
     return {file: aggregate(np.asarray(parts[file], np.float32)) for file in sorted(parts)}
 
 
-def predictions(bundle: Bundle, data: DataSet, splits: Sequence[str], judging: Judging) -> pa.Table:
-    """Judge splits; return their rows of the ledger with ``logit`` and ``probability`` (null = abstained)."""
-    logits = file_logits(bundle, data, splits, judging)
+def predictions(
+    bundle: Bundle,
+    data: DataSet,
+    splits: Sequence[str],
+    judging: Judging,
+    known: Mapping[str, float | None] = types.MappingProxyType({}),
+) -> pa.Table:
+    """Judge splits; return their rows of the ledger with ``logit`` and ``probability`` (null = abstained).
+
+    Args:
+        bundle: The bundle.
+        data: The data set.
+        splits: Names of the splits.
+        judging: Device, actors and plug-in.
+        known: Logits by path that the bundle gave before; these files are not judged again.
+    """
     rows = [i for i, name in enumerate(data.ledger.column("split").to_pylist()) if name in splits]
+    paths = data.ledger.column("path").to_pylist()
+    told = {row: known[paths[row]] for row in rows if paths[row] in known}
+    chunks = (chunk.without(told) for split in splits for chunk in data.chunks(split))
+    logits = told | file_logits(bundle, data.reader, [chunk for chunk in chunks if chunk.rows], judging)
     values = pa.array([logits.get(row) for row in rows], pa.float64())
     judged = data.ledger.take(rows).append_column("logit", values)
     return calibrated(bundle, judged)
@@ -197,7 +225,7 @@ def publish(outcome: Outcome, out: pathlib.Path) -> pathlib.Path:
     out.mkdir(parents=True, exist_ok=True)
     page = _page(outcome)
     (out / "evaluation.json").write_text(to_json(page), encoding="utf-8")
-    pq.write_table(outcome.judged, out / PREDICTIONS)
+    pq.write_table(outcome.said, out / PREDICTIONS)
     path = out / "report.html"
     path.write_text(render(page), encoding="utf-8")
     return path

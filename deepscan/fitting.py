@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, logit, softmax
 
 from deepscan import calibration
@@ -219,7 +219,7 @@ def _attention(panel: Panel) -> Attention:
         slope = np.append(pull_NM.mean(axis=0), np.mean((pull_NM * sure_NM).sum(axis=1)))
         return float(value), slope + 2 * RIDGE * learnt
 
-    found = minimize(loss, np.zeros(p_NM.shape[1] + 1), jac=True, method="L-BFGS-B").x.tolist()
+    found = scipy.optimize.minimize(loss, np.zeros(p_NM.shape[1] + 1), jac=True, method="L-BFGS-B").x.tolist()
     scores = dict(zip((member.bundle for member in panel.members), found[:-1], strict=True))
     return Attention(scores=scores, decidedness=found[-1])
 
@@ -250,7 +250,7 @@ def _line(panel: Panel, members: tuple[int, ...], judged_N: Bools) -> Line:
         return float(value), np.append(error_N @ odds_NM, error_N.sum()) / len(target_N)
 
     start = np.append(np.full(len(members), 1 / len(members)), 0.0)
-    found = minimize(
+    found = scipy.optimize.minimize(
         loss,
         start,
         jac=True,

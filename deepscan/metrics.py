@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from deepscan.errors import DataError
 
@@ -236,7 +236,7 @@ def auc(label: NDArray[Any], logit: NDArray[Any]) -> float | None:
     fake, real = int(is_fake.sum()), int((~is_fake).sum())
     if not fake or not real:
         return None
-    rank_sum = rankdata(logit)[is_fake].sum()
+    rank_sum = scipy.stats.rankdata(logit)[is_fake].sum()
     return float((rank_sum - fake * (fake + 1) / 2) / (fake * real))
 
 

@@ -184,6 +184,7 @@ def _assemble(series: Series, origin: Origin, outcomes: Mapping[str, Outcome], w
         policy=series.policy,
         max_error_rate=series.max_error_rate,
         judging=Judging(plugin=series.order.plugin),
+        known={outcome.bundle.card.id: outcome.said for outcome in outcomes.values()},
     )
     return assembly.assemble(order, watch)
 

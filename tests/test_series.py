@@ -138,6 +138,7 @@ def test_the_ensemble_is_fitted_on_every_file_that_nobody_learnt_from(data, trai
     rows = layout.scan(asked.origin.path, where=asked.origin.where).to_pylist()
     assert {row["split"] for row in rows} == {"val", "test"}
     assert {row["modality"] for row in rows} == {"image", "audio"}
+    assert asked.known == {each.bundle.card.id: each.said for each in result.outcomes.values()}
 
 
 def test_the_report_shows_the_ensemble_and_names_every_model(data, trained):

@@ -8,6 +8,7 @@ resumed run can begin at any epoch with exactly the Examples that an uninterrupt
 
 import dataclasses
 import functools
+from collections.abc import Container
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,13 @@ class Chunk:
 
     def only(self, label: int) -> "Chunk":
         """Return the chunk with the Examples of one label."""
-        kept = [i for i, given in enumerate(self.labels) if given == label]
+        return self._at([i for i, given in enumerate(self.labels) if given == label])
+
+    def without(self, files: Container[int]) -> "Chunk":
+        """Return the chunk with the Examples of other files than those in these rows of the manifest."""
+        return self._at([i for i, file in enumerate(self.files) if file not in files])
+
+    def _at(self, kept: list[int]) -> "Chunk":
         columns = (tuple(values[i] for i in kept) for values in (self.rows, self.files, self.labels))
         return Chunk(self.place, self.group, *columns)
 

@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 import av
 import numpy as np
-import scipy.fft
-import scipy.signal
+import scipy
 from numpy.typing import NDArray
 
 from deepscan.errors import ConfigError

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-import scipy.fft
-import scipy.signal
+import scipy
 from numpy.typing import NDArray
 
 from deepscan.errors import ConfigError

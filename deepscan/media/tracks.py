@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from deepscan.media.faces import Face, Finder, align_crop, find_faces
 from deepscan.media.pixels import Picture
@@ -210,7 +210,7 @@ def _pairs(before: Sequence[Face], now: Sequence[Face]) -> dict[int, int]:
     distances = np.array([[_distance(old, new) for new in now] for old in before]).reshape(
         len(before), len(now)
     )
-    rows, columns = linear_sum_assignment(np.minimum(distances, _FARTHEST))
+    rows, columns = scipy.optimize.linear_sum_assignment(np.minimum(distances, _FARTHEST))
     return {
         column: row
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True)

@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import ndimage
 
 RATE_HZ = 16_000
 FRAME, HOP = 640, 160  # 40 ms and 10 ms
@@ -201,7 +201,7 @@ def _of_spectrum(track: Track) -> tuple[float, ...]:
 def _of_pauses(track: Track) -> tuple[float, ...]:
     """Pauses are quiet; breaths are noise without pitch, between quiet and loud."""
     minutes = len(track.level_db) * HOP / RATE_HZ / 60
-    smooth_db = ndimage.median_filter(track.level_db, 5)
+    smooth_db = scipy.ndimage.median_filter(track.level_db, 5)
     quiet = smooth_db < FLOOR_DB
     shortest = round(SHORTEST_PAUSE_S * RATE_HZ / HOP)
     pauses = [last - first for first, last in _runs(quiet, shortest)]

@@ -152,7 +152,8 @@ def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcom
     outcome = assess(bundle, data, "test", calibrated(bundle, test), judging)
     bundle = bundle.amend(metrics=bundle.card.metrics | {"test": summary(outcome.evaluation)})
     history = tuple(read_history(order.out / HISTORY))
-    outcome = dataclasses.replace(outcome, bundle=bundle, history=history)
+    validation = calibrated(bundle, validation)
+    outcome = dataclasses.replace(outcome, bundle=bundle, validation=validation, history=history)
     publish(outcome, order.out)
     return outcome
 
@@ -165,13 +166,15 @@ def recall(out: pathlib.Path) -> Outcome | None:
     """
     if not (out / PREDICTIONS).is_file():
         return None
-    bundle, judged = Bundle.read(out / BEST), pq.read_table(out / PREDICTIONS)
+    bundle, said = Bundle.read(out / BEST), pq.read_table(out / PREDICTIONS)
+    validation, judged = (said.filter(pc.field("split") == split) for split in ("val", "test"))
     return Outcome(
         bundle=bundle,
         split="test",
         evaluation=measure(bundle, judged, Judging()),
         judged=judged,
         account=account(pq.read_table(out / LEDGER)),
+        validation=validation,
         history=tuple(read_history(out / HISTORY)),
     )
 

@@ -87,3 +87,9 @@ def test_units_behind_counts_whole_rounds_of_every_epoch():
     cut = Cut(world=2, steps=5, unit_steps=2)
     assert cut.units == 6
     assert [cut.units_behind(batches) for batches in range(11)] == [0, 0, 2, 2, 4, 6, 6, 8, 8, 10, 12]
+
+
+def test_a_chunk_can_leave_files_out():
+    chunk = Chunk("file", 3, (0, 1, 2, 5), (7, 7, 8, 9), (0, 0, 1, 1))
+    assert chunk.without({7, 9}) == Chunk("file", 3, (2,), (8,), (1,))
+    assert chunk.without({}) == chunk

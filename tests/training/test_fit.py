@@ -17,12 +17,14 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from deepscan import evaluation
 from deepscan.bundle import Bundle
-from deepscan.datasets.dataset import Origin
+from deepscan.datasets.dataset import Origin, open_dataset
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, TooManyBadFilesError, TrainingError
+from deepscan.evaluation import Judging
 from deepscan.training.fit import HeldOut, epochs_done, read_history
-from deepscan.training.run import Order, train
+from deepscan.training.run import Order, recall, train
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 PLUGIN = pathlib.Path(__file__).parents[1] / "plugins" / "tiny.py"
@@ -98,7 +100,31 @@ def test_a_run_leaves_everything_that_it_promises(finished):
     assert list((out / "tensorboard").glob("events*"))
     assert (out / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["evaluation"]["overall"]["auc"]
-    assert len(pq.read_table(out / "predictions.parquet")) > 0
+    told = pq.read_table(out / "predictions.parquet")
+    assert set(told["split"].to_pylist()) == {"val", "test"}
+    kept = recall(out)
+    assert kept.judged.equals(outcome.judged)
+    assert kept.validation.equals(outcome.validation)
+
+
+def test_what_a_bundle_said_before_is_not_asked_again(finished, data, store, tmp_path, monkeypatch):
+    _, outcome, _ = finished
+    asked = []
+
+    def judge(bundle, reader, chunks, judging):
+        asked.extend(file for chunk in chunks for file in chunk.files)
+        return dict.fromkeys(asked, 9.0)
+
+    monkeypatch.setattr(evaluation, "file_logits", judge)
+    origin = order_of(data, store, None).origin
+    opened = open_dataset(origin, outcome.bundle.prep(), tmp_path / "ledger.parquet", 1.0, Recorder())
+    known = dict(zip(*(outcome.said[name].to_pylist() for name in ("path", "logit")), strict=True))
+    forgotten = outcome.judged["path"][0].as_py()
+    del known[forgotten]
+    said = evaluation.predictions(outcome.bundle, opened, ("val", "test"), Judging(), known)
+    assert [opened.ledger["path"][file].as_py() for file in asked] == [forgotten]
+    logits = dict(zip(*(said[name].to_pylist() for name in ("path", "logit")), strict=True))
+    assert logits == known | {forgotten: 9.0}
 
 
 def test_every_file_is_accounted_for(finished):
