@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from deepscan import config
 from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
-from deepscan.cluster import available, connected, plan_resources
+from deepscan.cluster import Resources, available, connected, plan_resources
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Chunk, Plan, Shape
 from deepscan.datasets.stream import TrainingStream
@@ -104,6 +105,34 @@ def settle(spec: ModelSpec, overrides: tuple[str, ...]) -> Settings:
     )
 
 
+def as_overrides(values: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
+    """Return settings, dotted or nested, as the overrides that ``settle`` takes."""
+    texts: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            texts += as_overrides(value, f"{prefix}{name}.")
+        else:
+            texts.append(f"{prefix}{name}={json.dumps(value)}")
+    return tuple(texts)
+
+
+def read_recipe(path: pathlib.Path) -> tuple[str, ...]:
+    """Return the overrides in a recipe file: a JSON object of settings, dotted or nested.
+
+    Raises:
+        ConfigError: The file is absent or no such object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"The recipe {path} cannot be read: {error}. Give a JSON file, such as best.json of a search."
+        raise ConfigError(msg) from error
+    if not isinstance(values, dict):
+        msg = f"The recipe {path} is a JSON {type(values).__name__}; it must be an object of settings."
+        raise ConfigError(msg)
+    return as_overrides(values)
+
+
 def train(order: Order, watch: Watch) -> Outcome:
     """Run an order to its end.
 
@@ -125,21 +154,32 @@ def train(order: Order, watch: Watch) -> Outcome:
             order.origin, settings.prep, order.out / LEDGER, min(1.0, resources.data_cpus), watch
         )
         _keep_or_compare(order, settings, data)
-        streams = _streams(settings, data, order)
-        job = Job(
-            out=order.out,
-            card=_card(order, settings, data),
-            recipe=settings.recipe,
-            counts=data.counts("train"),
-            inputs=tuple(settings.prep.inputs),
-            cut=streams.training.plan.cut,
-            resources=resources,
-            init=order.init,
-            plugin=order.plugin,
-        )
+        job, streams = assemble(order, settings, data, resources)
         watch.stage(f"Training {order.model} on {order.workers} worker(s)")
         bundle = fit(job, streams, order.resume, watch.epoch)
         return _finish(order, bundle, data, watch)
+
+
+def assemble(order: Order, settings: Settings, data: DataSet, resources: Resources) -> tuple[Job, Streams]:
+    """Return what the workers of a run are told, and what they read.
+
+    Raises:
+        BundleError: The bundle to start from cannot be used.
+        DataError: There is nothing to train on.
+    """
+    streams = _streams(settings, data, order)
+    job = Job(
+        out=order.out,
+        card=_card(order, settings, data),
+        recipe=settings.recipe,
+        counts=data.counts("train"),
+        inputs=tuple(settings.prep.inputs),
+        cut=streams.training.plan.cut,
+        resources=resources,
+        init=order.init,
+        plugin=order.plugin,
+    )
+    return job, streams
 
 
 def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
