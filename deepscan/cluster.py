@@ -32,6 +32,8 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a campaign keeps its own journal
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output of Tune draws boxes even when it is told to be silent
 }
 DATA_CPUS = 1.0
 MIN_WORKER_CPUS = 0.1
@@ -141,7 +143,9 @@ class TrialPlan:
         if self.resources is None:
             return f"{text} ({self.threads} thread(s))"
         each = self.resources
-        return f"{text} ({each.workers} workers of {each.worker_cpus:g} CPU, {each.data_cpus:g} for their data)"
+        return (
+            f"{text} ({each.workers} workers of {each.worker_cpus:g} CPU, {each.data_cpus:g} for their data)"
+        )
 
 
 def plan_trials(share: Share, cpus: float, gpus: float) -> TrialPlan:
@@ -165,8 +169,8 @@ def plan_trials(share: Share, cpus: float, gpus: float) -> TrialPlan:
     fitting = min(_times(cpus, wanted_cpus), _times(gpus, wanted_gpus) if wanted_gpus else share.trials)
     if fitting < 1:
         msg = (
-            f"A trial of {wanted_cpus:g} CPUs and {wanted_gpus:g} GPUs does not fit into a cluster of {cpus:g} "
-            f"CPUs and {gpus:g} GPUs. Ask for less with --trial-cpus and --trial-gpus, or add nodes."
+            f"A trial of {wanted_cpus:g} CPUs and {wanted_gpus:g} GPUs does not fit into a cluster of "
+            f"{cpus:g} CPUs and {gpus:g} GPUs. Ask for less with --trial-cpus and --trial-gpus, or add nodes."
         )
         raise ResourceError(msg)
     within = None if alone else plan_resources(share.workers, wanted_cpus - DRIVER_CPUS, wanted_gpus)

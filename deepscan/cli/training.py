@@ -8,6 +8,7 @@ import typer
 
 from deepscan.cli.options import (
     Address,
+    Calibration,
     Data,
     Device,
     Fusion,
@@ -44,6 +45,10 @@ def train(
         list[str] | None,
         typer.Option(help="Model; with 'all' may be repeated. `deepscan models` lists them."),
     ] = None,
+    recipe: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="JSON file of settings, as best.json of `tune`; not with 'all'."),
+    ] = None,
     settings: Set = None,
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
     weights: Annotated[str, typer.Option(help="'imagenet' or a bundle to start from.")] = "",
@@ -53,10 +58,7 @@ def train(
     materialize: Materialize = False,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
-    calibration: Annotated[
-        Literal["temperature", "logistic", "isotonic", "none"] | None,
-        typer.Option(help="How logits become probabilities; default: as suits the model."),
-    ] = None,
+    calibration: Calibration = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     name: Annotated[str, typer.Option(help="Name of the detector; not with 'all'.")] = "",
     fusion: Fusion = None,
@@ -68,15 +70,15 @@ def train(
     `train all` does so for several models, each in OUT/MODEL, and fits OUT/ensemble.json over them;
     `--set MODEL:recipe.epochs=5` is for one of them, and `--fusion` for the ensemble.
     """
-    from deepscan.training.run import Order
+    from deepscan.training.run import Order, read_recipe
 
-    models = _models(scope, model, name=name, weights=weights, fusion=fusion)
+    models = _models(scope, model, name=name, weights=weights, recipe=recipe, fusion=fusion)
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
         model=models[0] if models else "",
         origin=dataclasses.replace(origin, keep=materialize, seed=split_seed),
         out=out,
-        overrides=tuple(settings or ()),
+        overrides=(*(read_recipe(recipe) if recipe else ()), *(settings or ())),
         workers=workers,
         init=weights,
         plugin=plugin,
@@ -116,7 +118,7 @@ def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> No
 def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[str, ...]:
     """Return the models to train; none = the standard ones. Refuse what does not go with the scope."""
     models = tuple(given or ())
-    misplaced = ("name", "weights") if scope == "all" else ("fusion",)
+    misplaced = ("name", "weights", "recipe") if scope == "all" else ("fusion",)
     for option in misplaced:
         if single[option]:
             msg = f"--{option} is for {'a single model' if scope == 'all' else 'train all'}; leave it out."

@@ -33,10 +33,12 @@ from deepscan.evaluation import Outcome
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Choice
+from deepscan.report.campaign import render_campaign
 from deepscan.training.fit import begun, check_init
 from deepscan.training.run import LEDGER, SETTINGS, Order, as_overrides, recall, settle, train
 from deepscan.tuning import journal
 from deepscan.tuning.journal import JOURNAL, Trial
+from deepscan.tuning.report import page_of
 from deepscan.tuning.search import (
     Recorder,
     Scheduler,
@@ -53,7 +55,7 @@ from deepscan.watch import Watch
 
 logger = logging.getLogger(__name__)
 RAY_RUN = "ray"
-BEST, RECIPE = "best", "best.json"
+BEST, RECIPE, REPORT = "best", "best.json", "campaign.html"
 RETRIES = 1
 """How often a trial goes on after its process was lost; one that diverged diverges again, and has failed."""
 
@@ -121,19 +123,13 @@ class Found:
     Attributes:
         campaign: What was searched.
         space: Its settings.
-        plan: What the trials took of the cluster.
         trials: All trials in the order in which they began.
-        importances: Share of each setting in how the trials differ; empty where too little is known.
-        known: Number of earlier trials that were learnt from.
         outcome: What the winner came to.
     """
 
     campaign: Campaign
     space: Space
-    plan: TrialPlan
     trials: tuple[Trial, ...]
-    importances: dict[str, float]
-    known: int
     outcome: Outcome
 
     @property
@@ -174,16 +170,14 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         with _followed(order.out / JOURNAL, campaign.trials, watch), _signals_kept():
             _search(campaign, space, known, work)
         trials = tuple(journal.read(order.out / JOURNAL))
-        outcome = _train_best(campaign, spec, _winner(trials), watch)
-    return Found(
-        campaign=campaign,
-        space=space,
-        plan=plan,
-        trials=trials,
-        importances=importances(journal.best_first(trials), space),
-        known=len(known),
-        outcome=outcome,
-    )
+        winner = _winner(trials)
+        _draw(campaign, space, plan, trials, len(known))
+        return Found(
+            campaign=campaign,
+            space=space,
+            trials=trials,
+            outcome=_train_best(campaign, spec, winner, watch),
+        )
 
 
 def _search(campaign: Campaign, space: Space, known: list[tuple[Chosen, float]], work: Work) -> None:
@@ -247,7 +241,23 @@ def _most_epochs(campaign: Campaign, space: Space) -> int:
     searched = space.ranges.get(EPOCHS)
     if searched is None:
         return settle(load_builtin().get(campaign.order.model), campaign.fixed).recipe.epochs
-    return int(max(searched.values) if isinstance(searched, Choice) else searched.high)  # type: ignore[type-var]
+    return int(max(searched.values) if isinstance(searched, Choice) else searched.high)
+
+
+def _draw(campaign: Campaign, space: Space, plan: TrialPlan, trials: tuple[Trial, ...], known: int) -> None:
+    """Write the report of the campaign."""
+    facts: dict[str, str | int | float] = {
+        "model": campaign.order.model,
+        "trials": len(trials),
+        "proposed by": "a population" if campaign.scheduler == "pbt" else campaign.search or "tpe",
+        "scheduler": campaign.scheduler,
+        "resources": str(plan),
+    }
+    if known:
+        facts["earlier trials"] = known
+    shares = importances(journal.best_first(trials), space)
+    page = page_of(f"Search: {campaign.order.model}", facts, space, trials, shares)
+    (campaign.order.out / REPORT).write_text(render_campaign(page), encoding="utf-8")
 
 
 def _winner(trials: tuple[Trial, ...]) -> Trial:
@@ -268,9 +278,7 @@ def _train_best(campaign: Campaign, spec: ModelSpec, winner: Trial, watch: Watch
     if begun(run) and path.read_text(encoding="utf-8") != text:
         run.rename(out / f"{BEST}-{len(list(out.glob(f'{BEST}-*'))) + 1}")
     path.write_text(text, encoding="utf-8")
-    order = dataclasses.replace(
-        campaign.order, out=run, overrides=as_overrides(recipe), resume=begun(run)
-    )
+    order = dataclasses.replace(campaign.order, out=run, overrides=as_overrides(recipe), resume=begun(run))
     return recall(run) or train(order, watch)
 
 
@@ -296,8 +304,8 @@ def _known(campaign: Campaign, space: Space) -> list[tuple[Chosen, float]]:
     within = [(t.best.settings, t.best.metrics["val_auc"]) for t in earlier if space.holds(t.best.settings)]
     if not within:
         msg = (
-            f"{campaign.warm_start} holds {len(earlier)} trials with a result, none of them within this search "
-            f"space ({', '.join(space.ranges)}). Give a campaign over the same settings."
+            f"{campaign.warm_start} holds {len(earlier)} trials with a result, none of them within this "
+            f"search space ({', '.join(space.ranges)}). Give a campaign over the same settings."
         )
         raise ConfigError(msg)
     logger.info("Learning from %d of %d earlier trials", len(within), len(earlier))
@@ -306,7 +314,7 @@ def _known(campaign: Campaign, space: Space) -> list[tuple[Chosen, float]]:
 
 def _check_folder(order: Order) -> None:
     if begun(order.out) and not order.resume:
-        msg = f"{order.out} holds a campaign or a run already. Add --resume to go on, or choose another --out."
+        msg = f"{order.out} holds a campaign or run already. Add --resume to go on, or choose another --out."
         raise ConfigError(msg)
     if order.resume and not (begun(order.out) and (order.out / JOURNAL).exists()):
         msg = f"{order.out} holds no campaign to resume. Leave --resume out to begin one."
@@ -318,9 +326,9 @@ def _check_stopping(campaign: Campaign) -> None:
     stops = campaign.scheduler != "none" or campaign.time_budget_s is not None
     if campaign.order.workers > 1 and stops and not states_answer():
         msg = (
-            f"Trials of {campaign.order.workers} workers can be stopped early only on a cluster whose dashboard "
-            "answers; without it Ray keeps their places taken. Start Ray with its dashboard, or give "
-            "--scheduler none and no --time-budget."
+            f"Trials of {campaign.order.workers} workers can be stopped early only on a cluster whose "
+            "dashboard answers; without it Ray keeps their places taken. Start Ray with its dashboard, or "
+            "give --scheduler none and no --time-budget."
         )
         raise ConfigError(msg)
 
@@ -348,8 +356,8 @@ def _keep_or_compare(campaign: Campaign, space: Space, data: DataSet) -> None:
         changed = sorted(name for name in facts if facts[name] != before.get(name))
         if changed:
             msg = (
-                f"The campaign in {order.out} was begun with other settings ({', '.join(changed)} differ). Resume "
-                "it with those in settings.json, or begin a new one with --warm-start and another --out."
+                f"The campaign in {order.out} was begun with other settings ({', '.join(changed)} differ). "
+                "Resume it with those in settings.json, or begin one with --warm-start in another --out."
             )
             raise ConfigError(msg)
         return
@@ -383,7 +391,6 @@ def _followed(path: pathlib.Path, trials: int, watch: Watch) -> Iterator[None]:
     told = {trial.id for trial in journal.read(path) if trial.ended}
 
     def follow() -> None:
-        told: set[str] = set()
         over = False
         while not over:
             over = done.wait(0.5)

@@ -19,7 +19,7 @@ State = Literal["begun", "stopped", "finished", "failed"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """An epoch of a trial: its metrics, and the settings in force, which population-based training changes."""
+    """An epoch of a trial: its metrics, and the settings in force, which a population changes."""
 
     settings: Chosen
     metrics: Mapping[str, float]
@@ -64,7 +64,7 @@ class Trial:
 
 
 def append(path: pathlib.Path, trial: str, **facts: Any) -> None:
-    """Write a line on a trial: its ``state``, an epoch's ``settings`` and ``metrics``, or ``why`` it failed."""
+    """Write a line on a trial: its ``state``, or the ``settings`` and ``metrics`` of an epoch."""
     line = json.dumps({"at_s": round(time.time(), 3), "trial": trial, **facts})
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")

@@ -10,7 +10,6 @@ import optuna
 from ray import tune
 from ray.tune.schedulers import (
     ASHAScheduler,
-    FIFOScheduler,
     MedianStoppingRule,
     PopulationBasedTraining,
     TrialScheduler,
@@ -68,13 +67,13 @@ def searcher(kind: Search, trials: int, seed: int, known: Sequence[tuple[Chosen,
         seed: Seed of the proposals.
         known: Settings with the validation AUC that they came to in an earlier campaign.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     at_random = max(4, trials // 4)
     sampler = (
         optuna.samplers.TPESampler(seed=seed, n_startup_trials=at_random)
         if kind == "tpe"
         else optuna.samplers.RandomSampler(seed=seed)
     )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     return OptunaSearch(
         sampler=sampler,
         points_to_evaluate=[dict(chosen) for chosen, _ in known] or None,
@@ -87,8 +86,8 @@ def population(seed: int) -> BasicVariantGenerator:
     return BasicVariantGenerator(random_state=seed)
 
 
-def scheduler(kind: Scheduler, space: Space, epochs: int) -> TrialScheduler:
-    """Return what decides between epochs whether a trial goes on.
+def scheduler(kind: Scheduler, space: Space, epochs: int) -> TrialScheduler | None:
+    """Return what decides between epochs whether a trial goes on; None = nothing does.
 
     ``asha`` and ``median`` stop trials, ``pbt`` replaces the worst quarter of them by changed copies of the
     best (Jaderberg et al., arXiv:1711.09846).
@@ -106,7 +105,8 @@ def scheduler(kind: Scheduler, space: Space, epochs: int) -> TrialScheduler:
         return ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=grace, reduction_factor=REDUCTION)
     if kind == "median":
         # A trial never yields to others: that would cost a checkpoint and a start for nothing.
-        return MedianStoppingRule(time_attr="epoch", grace_period=grace, min_time_slice=math.inf)
+        never: Any = math.inf
+        return MedianStoppingRule(time_attr="epoch", grace_period=grace, min_time_slice=never)
     if kind == "pbt":
         return PopulationBasedTraining(
             time_attr="epoch",
@@ -114,7 +114,7 @@ def scheduler(kind: Scheduler, space: Space, epochs: int) -> TrialScheduler:
             hyperparam_mutations=_mutations(space),
             custom_explore_fn=Clipped(space=space),
         )
-    return FIFOScheduler()
+    return None
 
 
 def _mutations(space: Space) -> dict[str, Any]:
@@ -125,8 +125,9 @@ def _mutations(space: Space) -> dict[str, Any]:
             "not be changed so. Give ranges of others with --space, or another --scheduler."
         )
         raise ConfigError(msg)
+    known = domains(space)
     return {
-        name: list(each.values) if isinstance(each := space.ranges[name], Choice) else _domain(each, name in space.whole)
+        name: list(each.values) if isinstance(each := space.ranges[name], Choice) else known[name]
         for name in changing
     }
 
@@ -174,6 +175,7 @@ def importances(trials: Sequence[Trial], space: Space) -> dict[str, float]:
     scored = [(t.best.settings, t.best.metrics["val_auc"]) for t in trials if space.holds(t.best.settings)]
     if len(scored) < 4 or len({auc for _, auc in scored}) < 2:
         return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     distributions = OptunaSearch.convert_search_space(domains(space))
     for settings, auc in scored:
@@ -181,4 +183,5 @@ def importances(trials: Sequence[Trial], space: Space) -> dict[str, float]:
             optuna.trial.create_trial(params=dict(settings), distributions=distributions, value=auc)
         )
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(share) for name, share in shares.items()}

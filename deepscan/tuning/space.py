@@ -85,8 +85,8 @@ def space_of(spec: ModelSpec, overrides: tuple[str, ...], path: pathlib.Path | N
     ranges = {name: each for name, each in merged.items() if each is not None and name not in fixed}
     if not ranges:
         msg = (
-            f"There is nothing to search: model {spec.name!r} states {', '.join(spec.search) or 'no ranges'}, "
-            "and what --set fixes is not searched. Give ranges with --space FILE."
+            f"There is nothing to search: model {spec.name!r} states {', '.join(spec.search) or 'no ranges'},"
+            " and what --set fixes is not searched. Give ranges with --space FILE."
         )
         raise ConfigError(msg)
     for name, each in ranges.items():
@@ -116,7 +116,8 @@ def _check(spec: ModelSpec, overrides: tuple[str, ...], name: str, each: Range |
         )
         raise ConfigError(msg)
     if isinstance(each, Range) and not (each.low < each.high and (each.low > 0 or not each.log)):
-        msg = f"The range of {name!r} is {each.low:g} to {each.high:g}; low must be below high, and above 0 for log."
+        given = f"{each.low:g} to {each.high:g}"
+        msg = f"The range of {name!r} is {given}; low must be below high, and above 0 for log."
         raise ConfigError(msg)
     if isinstance(each, Choice) and not each.values:
         msg = f"The search space gives no values for {name!r}; give at least one."
