@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from deepscan.evaluation import Outcome
     from deepscan.fusion import FusionPolicy
     from deepscan.series import Result
-    from deepscan.tuning.campaign import Found
+    from deepscan.tuning.run import Found
 
 COMPARED = ("accuracy", "precision", "recall", "f1", "auc", "eer")
 SHOWN_TRIALS = 10

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,30 @@ from deepscan.cli.options import (
 )
 from deepscan.cli.program import console
 
+if TYPE_CHECKING:
+    from deepscan.tuning.campaign import Campaign
+
+Trials = Annotated[int, typer.Option(min=1, help="Trials in all.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Most epochs of a trial.")]
+Budget = Annotated[float | None, typer.Option(min=1, help="Seconds after which the trials are stopped.")]
+Proposing = Annotated[
+    Literal["tpe", "random"] | None, typer.Option(help="Who proposes settings; default: tpe.")
+]
+Stopping = Annotated[
+    Literal["asha", "median", "pbt", "none"],
+    typer.Option(help="Who stops trials early, or changes them (pbt)."),
+]
+SpaceFile = Annotated[
+    pathlib.Path | None, typer.Option(help="JSON file that changes the model's search space.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Training processes of a trial.")]
+Cpus = Annotated[float | None, typer.Option(min=0.1, help="CPUs of a trial.")]
+Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs of a trial, or a part of one.")]
+Earlier = Annotated[pathlib.Path | None, typer.Option(help="Folder of an earlier campaign to learn from.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the proposals.")]
+Weights = Annotated[str, typer.Option(help="'imagenet' or a bundle to start from.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the campaign in --out.")]
+
 app = typer.Typer()
 
 
@@ -30,32 +54,19 @@ def tune(
     data: Data,
     model: Annotated[str, typer.Option(help="Model; `deepscan models` lists them.")],
     out: Annotated[pathlib.Path, typer.Option(help="Folder of the campaign.")],
-    trials: Annotated[int, typer.Option(min=1, help="Trials in all.")] = 20,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of a trial.")] = None,
-    time_budget: Annotated[
-        float | None, typer.Option(min=1, help="Seconds after which the trials are stopped.")
-    ] = None,
-    search: Annotated[
-        Literal["tpe", "random"] | None, typer.Option(help="Who proposes settings; default: tpe.")
-    ] = None,
-    scheduler: Annotated[
-        Literal["asha", "median", "pbt", "none"],
-        typer.Option(help="Who stops trials early, or changes them (pbt)."),
-    ] = "asha",
-    space: Annotated[
-        pathlib.Path | None, typer.Option(help="JSON file that changes the model's search space.")
-    ] = None,
+    trials: Trials = 20,
+    epochs: Epochs = None,
+    time_budget: Budget = None,
+    search: Proposing = None,
+    scheduler: Stopping = "asha",
+    space: SpaceFile = None,
     settings: Set = None,
-    workers: Annotated[int, typer.Option(min=1, help="Training processes of a trial.")] = 1,
-    trial_cpus: Annotated[float | None, typer.Option(min=0.1, help="CPUs of a trial.")] = None,
-    trial_gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of a trial, or a part of one.")
-    ] = None,
-    warm_start: Annotated[
-        pathlib.Path | None, typer.Option(help="Folder of an earlier campaign to learn from.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the proposals.")] = 0,
-    weights: Annotated[str, typer.Option(help="'imagenet' or a bundle to start from.")] = "",
+    workers: Workers = 1,
+    trial_cpus: Cpus = None,
+    trial_gpus: Gpus = None,
+    warm_start: Earlier = None,
+    seed: Seed = 0,
+    weights: Weights = "",
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
@@ -63,7 +74,7 @@ def tune(
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
     calibration: Calibration = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the campaign in --out.")] = False,
+    resume: Resume = False,
     name: Annotated[str, typer.Option(help="Name of the winner.")] = "",
     plugin: Plugin = None,
     address: Address = None,
@@ -73,9 +84,8 @@ def tune(
     The winner's run is OUT/best, its settings are OUT/best.json, which `deepscan train --recipe` takes, and
     OUT/campaign.html draws the campaign.
     """
-    from deepscan.console import show_campaign, watching
     from deepscan.training.run import Order
-    from deepscan.tuning.campaign import Campaign, run_campaign
+    from deepscan.tuning.campaign import Campaign
 
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
@@ -103,6 +113,13 @@ def tune(
         share=(trial_cpus, trial_gpus),
         seed=seed,
     )
+    _run(campaign)
+
+
+def _run(campaign: "Campaign") -> None:
+    from deepscan.console import show_campaign, watching
+    from deepscan.tuning.run import run_campaign
+
     with watching(console) as watch:
         found = run_campaign(campaign, watch)
     show_campaign(console, found)

@@ -111,6 +111,8 @@ def scheduler(kind: Scheduler, space: Space, epochs: int) -> TrialScheduler | No
         return PopulationBasedTraining(
             time_attr="epoch",
             perturbation_interval=grace,
+            # Without waiting for each other a trial may take over an earlier state again and again.
+            synch=True,
             hyperparam_mutations=_mutations(space),
             custom_explore_fn=Clipped(space=space),
         )
