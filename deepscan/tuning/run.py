@@ -111,6 +111,7 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         work = Work(order=dataclasses.replace(order, overrides=campaign.fixed), data=data, plan=plan)
         with _followed(order.out / JOURNAL, campaign.trials, watch), _signals_kept():
             _search(campaign, space, known, work)
+        _close(order.out / JOURNAL)
         trials = tuple(journal.read(order.out / JOURNAL))
         winner = _winner(trials)
         _draw(campaign, space, plan, trials, len(known))
@@ -136,6 +137,13 @@ def _search(campaign: Campaign, space: Space, known: list[tuple[Chosen, float]],
     if grid.num_terminated + grid.num_errors < len(grid):
         # Ray Tune turns Ctrl-C into an early end; to everyone else it is what it always is.
         raise KeyboardInterrupt
+
+
+def _close(path: pathlib.Path) -> None:
+    """Note that the trials which the time budget ended will not go on."""
+    for trial in journal.read(path):
+        if not trial.ended:
+            journal.append(path, trial.id, state="stopped")
 
 
 def _tuner(

@@ -164,7 +164,7 @@ class Recorder(tune.Callback):
 
 def _reason(error: object) -> str:
     """Return the last line of an error: what was raised where it happened."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in str(error or "").splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it ended without a word"
 
 

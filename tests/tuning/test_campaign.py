@@ -226,6 +226,7 @@ def test_a_time_budget_ends_the_search_and_the_best_so_far_wins(ray_cluster, pla
     run = campaign_of(place, tmp_path / "out", scheduler="none", trials=500, epochs=30, time_budget_s=10)
     run_campaign(run, LogWatch())
     assert 1 <= len(trials_of(run)) < 500
+    assert all(trial.ended for trial in trials_of(run))
     assert len(no_winner) == 1
 
 

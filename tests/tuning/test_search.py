@@ -140,7 +140,7 @@ def test_the_recorder_tells_an_end_from_a_stop(tmp_path, finished, state):
             ValueError("Traceback:\n  somewhere\n\nTrainingError: it diverged.\n"),
             "TrainingError: it diverged.",
         ),
-        (None, "None"),
+        (None, "it ended without a word"),
     ],
 )
 def test_the_recorder_keeps_the_last_line_of_an_error(tmp_path, error, why):
