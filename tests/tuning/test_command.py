@@ -60,8 +60,9 @@ def run(line):
 def test_the_options_reach_the_campaign(campaigns):
     done = run(
         "tune --model cnn --data d --out o --trials 7 --epochs 3 --time-budget 60 --search tpe "
-        "--scheduler median --space s.json --set recipe.amp=off --workers 2 --trial-cpus 3 --trial-gpus 0.5 --warm-start w "
-        "--seed 4 --weights imagenet --no-materialize --split-seed 5 --calibration none --resume --name n"
+        "--scheduler median --space s.json --set recipe.amp=off --workers 2 --trial-cpus 3 --trial-gpus 0.5 "
+        "--warm-start w --seed 4 --weights imagenet --no-materialize --split-seed 5 --calibration none "
+        "--resume --name n"
     )
     assert done.exit_code == 0, done.output
     [asked] = campaigns
