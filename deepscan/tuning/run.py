@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 
 from deepscan import config
 from deepscan.cluster import (
@@ -97,6 +98,7 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
     check_folder(order)
     space = space_of(spec, campaign.fixed, campaign.space)
     known = known_points(campaign, space)
+    deciding = scheduler(campaign.scheduler, space, most_epochs(campaign, space))
     several = order.workers > 1
     with connected(order.address, dashboard=several):
         _check_stopping(campaign)
@@ -108,9 +110,10 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         data = open_dataset(order.origin, settings.prep, order.out / LEDGER, 1.0, watch)
         keep_or_compare(campaign, space, data)
         watch.stage(f"Searching: {plan}")
-        work = Work(order=dataclasses.replace(order, overrides=campaign.fixed), data=data, plan=plan)
+        everywhere = dataclasses.replace(order, overrides=campaign.fixed, out=order.out.resolve())
+        work = Work(order=everywhere, data=data, plan=plan)
         with _followed(order.out / JOURNAL, campaign.trials, watch), _signals_kept():
-            _search(campaign, space, known, work)
+            _search(campaign, _Given(space=space, known=known, deciding=deciding), work)
         _close(order.out / JOURNAL)
         trials = tuple(journal.read(order.out / JOURNAL))
         winner = _winner(trials)
@@ -123,7 +126,16 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         )
 
 
-def _search(campaign: Campaign, space: Space, known: list[tuple[Chosen, float]], work: Work) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Given:
+    """What Ray Tune is given: the space, what is known of it, and who decides between epochs."""
+
+    space: Space
+    known: list[tuple[Chosen, float]]
+    deciding: TrialScheduler | None
+
+
+def _search(campaign: Campaign, given: _Given, work: Work) -> None:
     plan = work.plan
     taken = {"CPU": DRIVER_CPUS} if plan.resources else {"CPU": plan.cpus, "GPU": plan.gpus}
     trainable = tune.with_resources(tune.with_parameters(run_trial, work=work), taken)
@@ -132,7 +144,7 @@ def _search(campaign: Campaign, space: Space, known: list[tuple[Chosen, float]],
         tuner = tune.Tuner.restore(str(folder), trainable=trainable)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-        tuner = _tuner(campaign, space, known, plan, trainable)
+        tuner = _tuner(campaign, given, plan, trainable)
     grid = tuner.fit()
     if grid.num_terminated + grid.num_errors < len(grid):
         # Ray Tune turns Ctrl-C into an early end; to everyone else it is what it always is.
@@ -146,23 +158,21 @@ def _close(path: pathlib.Path) -> None:
             journal.append(path, trial.id, state="stopped")
 
 
-def _tuner(
-    campaign: Campaign, space: Space, known: list[tuple[Chosen, float]], plan: TrialPlan, trainable: Any
-) -> tune.Tuner:
+def _tuner(campaign: Campaign, given: _Given, plan: TrialPlan, trainable: Any) -> tune.Tuner:
     out, pbt = campaign.order.out.resolve(), campaign.scheduler == "pbt"
     proposing = (
         population(campaign.seed)
         if pbt
-        else searcher(campaign.search or "tpe", campaign.trials, campaign.seed, known)
+        else searcher(campaign.search or "tpe", campaign.trials, campaign.seed, given.known)
     )
     return tune.Tuner(
         trainable,
-        param_space=domains(space),
+        param_space=domains(given.space),
         tune_config=tune.TuneConfig(
             metric="val_auc" if pbt else "best_auc",
             mode="max",
             search_alg=proposing,
-            scheduler=scheduler(campaign.scheduler, space, most_epochs(campaign, space)),
+            scheduler=given.deciding,
             num_samples=campaign.trials,
             # All of a population has to be there before any of it goes on.
             max_concurrent_trials=None if pbt else plan.concurrent,
