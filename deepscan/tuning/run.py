@@ -55,8 +55,8 @@ from deepscan.watch import Watch
 logger = logging.getLogger(__name__)
 RAY_RUN = "ray"
 BEST, RECIPE, REPORT = "best", "best.json", "campaign.html"
-RETRIES = 1
-"""How often a trial goes on after its process was lost; one that diverged diverges again, and has failed."""
+RETRIES = 2
+"""How often a trial goes on from its last epoch after its process was lost."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,6 +22,7 @@ from deepscan.recipe import Choice, Range
 from deepscan.tuning import journal
 from deepscan.tuning.journal import Trial
 from deepscan.tuning.space import EPOCHS, Chosen, Setting, Space
+from deepscan.tuning.trial import FAILED
 
 Search = Literal["tpe", "random"]
 Scheduler = Literal["asha", "median", "pbt", "none"]
@@ -149,15 +150,21 @@ class Recorder(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Note an epoch, with the settings that were in force in it."""
+        if FAILED in result:
+            return
         journal.append(self.path, trial.trial_id, settings=result["settings"], metrics=result["metrics"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Note that a trial came to its end, or was stopped."""
-        finished = trial.last_result.get("finished", False)
-        journal.append(self.path, trial.trial_id, state="finished" if finished else "stopped")
+        """Note that a trial came to its end, was stopped, or diverged."""
+        last = trial.last_result
+        if FAILED in last:
+            journal.append(self.path, trial.trial_id, state="failed", why=last[FAILED])
+            return
+        state = "finished" if last.get("finished") else "stopped"
+        journal.append(self.path, trial.trial_id, state=state)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Note that a trial failed for good, and why."""
+        """Note that the process of a trial failed for good, and why."""
         error = trial.get_pickled_error() or trial.get_error()
         journal.append(self.path, trial.trial_id, state="failed", why=_reason(error))
 

@@ -19,6 +19,7 @@ from deepscan.datasets.dataset import DataSet
 from deepscan.datasets.plan import Chunk
 from deepscan.datasets.reader import Reader
 from deepscan.datasets.stream import TrainingStream
+from deepscan.errors import TrainingError
 from deepscan.modalities import batch
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
@@ -28,6 +29,9 @@ from deepscan.training.run import Order, as_overrides, assemble, settle
 from deepscan.tuning.space import Chosen
 
 TRIALS = "trials"
+FAILED = "failed"
+NO_AUC = -1.0
+"""What Ray Tune is told in place of an AUC by a trial that diverged, so that it looks elsewhere."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +52,10 @@ class Work:
 def run_trial(chosen: dict[str, Any], work: Work) -> None:
     """Train with the chosen settings, in a process that Ray Tune started.
 
+    A run that diverges is reported as such and ends; its process can go on with the next trial.
+
     Raises:
         ConfigError: The settings contradict each other.
-        TrainingError: The run diverged.
     """
     if work.order.plugin:
         load_plugin(work.order.plugin)
@@ -88,11 +93,14 @@ def _train_here(job: Job, streams: Streams, chosen: Chosen, plan: TrialPlan) -> 
             figures = _figures(trainer.progress, job.recipe, epoch.metrics, chosen)
             tune.report(figures, checkpoint=tune.Checkpoint.from_directory(folder))
 
-    trainer.run(
-        batches(streams.training, range(trainer.progress.epoch, job.recipe.epochs), device),
-        lambda: held_out(streams.validation, streams.reader, device),
-        report,
-    )
+    try:
+        trainer.run(
+            batches(streams.training, range(trainer.progress.epoch, job.recipe.epochs), device),
+            lambda: held_out(streams.validation, streams.reader, device),
+            report,
+        )
+    except TrainingError as error:
+        tune.report(_failure(trainer.progress.epoch, error))
 
 
 def _train_on_workers(job: Job, streams: Streams, chosen: Chosen) -> None:
@@ -102,7 +110,10 @@ def _train_on_workers(job: Job, streams: Streams, chosen: Chosen) -> None:
         progress = _replayed(job)
         tune.report(_figures(progress, job.recipe, metrics, chosen))
 
-    fit.fit(job, streams, fit.begun(job.out), report)
+    try:
+        fit.fit(job, streams, fit.begun(job.out), report)
+    except TrainingError as error:
+        tune.report(_failure(_replayed(job).epoch + 1, error))
 
 
 def batches(stream: TrainingStream, epochs: range, device: torch.device) -> Iterator[loop.Batch]:
@@ -165,6 +176,11 @@ def _replayed(job: Job) -> state.Progress:
         progress.epoch = int(metrics["epoch"])
         progress.note(metrics["val_auc"], metrics["val_loss"], job.recipe)
     return progress
+
+
+def _failure(epoch: int, error: TrainingError) -> dict[str, Any]:
+    """Return what Ray Tune is told of a run that diverged in an epoch."""
+    return {"epoch": float(epoch), "best_auc": NO_AUC, "val_auc": NO_AUC, FAILED: str(error)}
 
 
 def _figures(

@@ -110,8 +110,8 @@ class Told:
 
     trial_id = "t"
 
-    def __init__(self, finished=True, error=None):
-        self.last_result = {"finished": finished}
+    def __init__(self, finished=True, error=None, **last):
+        self.last_result = {"finished": finished} | last
         self.error = error
 
     def get_pickled_error(self):
@@ -131,6 +131,14 @@ def test_the_recorder_tells_an_end_from_a_stop(tmp_path, finished, state):
     recorder.on_trial_complete(1, [], told)
     [trial] = read(tmp_path / "j")
     assert (trial.state, trial.best.settings, trial.best.metrics) == (state, {"a": 1}, metrics)
+
+
+def test_the_recorder_notes_a_trial_that_diverged_and_no_figure_of_it(tmp_path):
+    told = Told(finished=False, failed="The loss became nan.")
+    Recorder(tmp_path / "j").on_trial_result(1, [], told, told.last_result)
+    Recorder(tmp_path / "j").on_trial_complete(1, [], told)
+    [trial] = read(tmp_path / "j")
+    assert (trial.state, trial.why, trial.epochs) == ("failed", "The loss became nan.", {})
 
 
 @pytest.mark.parametrize(
