@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import ray
 import ray.data
-import ray.util.state
 
 from deepscan.errors import ResourceError
 
@@ -188,15 +187,6 @@ def _times(whole: float, part: float) -> int:
     return int(whole / part + 1e-9)
 
 
-def states_answer() -> bool:
-    """Tell whether the cluster can be asked what is running, which takes its dashboard."""
-    try:
-        ray.util.state.list_actors(limit=1, timeout=10)
-    except (ray.util.state.exception.RayStateApiException, OSError):
-        return False
-    return True
-
-
 def available() -> tuple[float, float]:
     """Return the CPUs and GPUs of the cluster."""
     totals: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -204,14 +194,11 @@ def available() -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def connected(
-    address: str | None = None, cpus: int | None = None, *, dashboard: bool = False
-) -> Iterator[None]:
+def connected(address: str | None = None, cpus: int | None = None) -> Iterator[None]:
     """Connect to Ray for the time of the block.
 
     An address (or ``RAY_ADDRESS``, which Ray sets inside a job) is connected to; otherwise a private
-    cluster on 127.0.0.1 is started and stopped, with a dashboard if asked for. Where the process is
-    connected already, it stays so.
+    cluster on 127.0.0.1 is started and stopped. Where the process is connected already, it stays so.
 
     Raises:
         ResourceError: The cluster at the address does not answer.
@@ -226,7 +213,7 @@ def connected(
         if address:
             ray.init(address=address, logging_level=logging.WARNING)
         else:
-            _start_local(cpus, dashboard)
+            _start_local(cpus)
     except ConnectionError as error:
         msg = f"No Ray cluster answers at {address}: {error}. Run 'ray start --head', or give none."
         raise ResourceError(msg) from error
@@ -237,7 +224,7 @@ def connected(
         ray.shutdown()
 
 
-def _start_local(cpus: int | None, dashboard: bool) -> None:
+def _start_local(cpus: int | None) -> None:
     shared_memory = os.statvfs("/dev/shm")  # noqa: S108  (its free space is asked for; nothing is written)
     free_bytes = shared_memory.f_bavail * shared_memory.f_frsize
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors trigger a false alarm in it
@@ -245,8 +232,7 @@ def _start_local(cpus: int | None, dashboard: bool) -> None:
         address="local",
         num_cpus=cpus or max(2, os.cpu_count() or 2),
         object_store_memory=min(OBJECT_STORE_BYTES, max(free_bytes // 2, 80 * 2**20)),
-        include_dashboard=dashboard,
-        dashboard_port=0,
+        include_dashboard=False,
         logging_level=logging.ERROR,
         log_to_driver=False,
     )

@@ -58,10 +58,11 @@ class Campaign:
         """
         pbt = self.scheduler == "pbt"
         _refuse(pbt and self.search is not None, "A population draws its settings; leave --search out.")
+        stops = self.scheduler != "none" or self.time_budget_s is not None
         _refuse(
-            pbt and self.order.workers > 1,
-            "Trials of a population take over each other's state, which trials of several workers cannot; "
-            "leave --workers out, or give --scheduler none.",
+            self.order.workers > 1 and stops,
+            "A trial of several workers cannot be stopped: Ray Train would keep its places taken, and the next "
+            "trial would wait for them. Give --scheduler none and no --time-budget, or leave --workers out.",
         )
         _refuse(pbt and self.trials < 2, "A population needs at least 2 --trials.")
         _refuse(

@@ -26,10 +26,9 @@ from deepscan.cluster import (
     available,
     connected,
     plan_trials,
-    states_answer,
 )
 from deepscan.datasets.dataset import open_dataset
-from deepscan.errors import ConfigError, TrainingError
+from deepscan.errors import TrainingError
 from deepscan.evaluation import Outcome
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
@@ -99,9 +98,7 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
     space = space_of(spec, campaign.fixed, campaign.space)
     known = known_points(campaign, space)
     deciding = scheduler(campaign.scheduler, space, most_epochs(campaign, space))
-    several = order.workers > 1
-    with connected(order.address, dashboard=several):
-        _check_stopping(campaign)
+    with connected(order.address):
         asked = Share(
             trials=campaign.trials, workers=order.workers, cpus=campaign.share[0], gpus=campaign.share[1]
         )
@@ -247,18 +244,6 @@ def _changed(spec: ModelSpec, overrides: tuple[str, ...]) -> dict[str, Any]:
     )
     pairs = (text.partition("=") for text in sorted(changed - own))
     return {name: json.loads(value) for name, _, value in pairs}
-
-
-def _check_stopping(campaign: Campaign) -> None:
-    """Refuse what Ray cannot clean up after: it would wait without a word for places that stay taken."""
-    stops = campaign.scheduler != "none" or campaign.time_budget_s is not None
-    if campaign.order.workers > 1 and stops and not states_answer():
-        msg = (
-            f"Trials of {campaign.order.workers} workers can be stopped early only on a cluster whose "
-            "dashboard answers; without it Ray keeps their places taken. Start Ray with its dashboard, or "
-            "give --scheduler none and no --time-budget."
-        )
-        raise ConfigError(msg)
 
 
 @contextlib.contextmanager

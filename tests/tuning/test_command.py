@@ -60,7 +60,7 @@ def run(line):
 def test_the_options_reach_the_campaign(campaigns):
     done = run(
         "tune --model cnn --data d --out o --trials 7 --epochs 3 --time-budget 60 --search tpe "
-        "--scheduler median --space s.json --set recipe.amp=off --workers 2 --trial-cpus 3 --trial-gpus 0.5 "
+        "--scheduler median --space s.json --set recipe.amp=off --trial-cpus 3 --trial-gpus 0.5 "
         "--warm-start w --seed 4 --weights imagenet --no-materialize --split-seed 5 --calibration none "
         "--resume --name n"
     )
@@ -71,7 +71,7 @@ def test_the_options_reach_the_campaign(campaigns):
     assert (asked.space, asked.warm_start) == (pathlib.Path("s.json"), pathlib.Path("w"))
     assert asked.fixed == ("recipe.amp=off", "recipe.epochs=3")
     order = asked.order
-    assert (order.model, order.workers, order.init, order.name) == ("cnn", 2, "imagenet", "n")
+    assert (order.model, order.init, order.name) == ("cnn", "imagenet", "n")
     assert (order.calibration, order.resume, order.origin.keep, order.origin.seed) == ("none", True, False, 5)
 
 
@@ -80,6 +80,11 @@ def test_without_options_trials_are_stopped_early_and_share_prepared_data(campai
     [asked] = campaigns
     assert (asked.scheduler, asked.search, asked.epochs, asked.time_budget_s) == ("asha", None, None, None)
     assert asked.order.origin.keep
+
+
+def test_a_trial_may_have_several_workers(campaigns):
+    assert run("tune --model cnn --data d --out o --workers 2 --scheduler none").exit_code == 0
+    assert campaigns[0].order.workers == 2
 
 
 @pytest.mark.parametrize(
