@@ -61,8 +61,8 @@ class Campaign:
         stops = self.scheduler != "none" or self.time_budget_s is not None
         _refuse(
             self.order.workers > 1 and stops,
-            "A trial of several workers cannot be stopped: Ray Train would keep its places taken, and the next "
-            "trial would wait for them. Give --scheduler none and no --time-budget, or leave --workers out.",
+            "A trial of several workers cannot be stopped: Ray Train would keep its places taken, and the "
+            "next would wait for them. Give --scheduler none and no --time-budget, or leave --workers out.",
         )
         _refuse(pbt and self.trials < 2, "A population needs at least 2 --trials.")
         _refuse(
