@@ -47,6 +47,9 @@ def train(
     settings: Set = None,
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
     weights: Annotated[str, typer.Option(help="'imagenet' or a bundle to start from.")] = "",
+    teacher: Annotated[
+        list[pathlib.Path] | None, typer.Option(help="Bundle to learn from; may be repeated.")
+    ] = None,
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
@@ -70,7 +73,7 @@ def train(
     """
     from deepscan.training.run import Order
 
-    models = _models(scope, model, name=name, weights=weights, fusion=fusion)
+    models = _models(scope, model, name=name, weights=weights, teacher=teacher, fusion=fusion)
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
         model=models[0] if models else "",
@@ -79,6 +82,7 @@ def train(
         overrides=tuple(settings or ()),
         workers=workers,
         init=weights,
+        teachers=tuple(teacher or ()),
         plugin=plugin,
         calibration=calibration,
         resume=resume,
@@ -116,7 +120,7 @@ def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> No
 def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[str, ...]:
     """Return the models to train; none = the standard ones. Refuse what does not go with the scope."""
     models = tuple(given or ())
-    misplaced = ("name", "weights") if scope == "all" else ("fusion",)
+    misplaced = ("name", "weights", "teacher") if scope == "all" else ("fusion",)
     for option in misplaced:
         if single[option]:
             msg = f"--{option} is for {'a single model' if scope == 'all' else 'train all'}; leave it out."
