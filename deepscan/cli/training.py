@@ -132,6 +132,54 @@ def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[st
 
 
 @app.command()
+def crossvalidate(
+    model: Annotated[str, typer.Option(help="Model; `deepscan models` lists them.")],
+    data: Data,
+    out: Annotated[pathlib.Path, typer.Option(help="Folder of the folds, the figures and the report.")],
+    folds: Annotated[
+        int, typer.Option(min=2, help="Number of folds; as many as sources leaves one out.")
+    ] = 5,
+    validation: Annotated[
+        Literal["sources", "files"], typer.Option(help="What chooses the epoch inside a fold.")
+    ] = "sources",
+    validation_share: Annotated[float, typer.Option(help="Share of the other folds that does.")] = 0.2,
+    settings: Set = None,
+    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
+    where: Where = None,
+    source_pattern: SourcePattern = None,
+    store: Store = None,
+    materialize: Materialize = False,
+    max_bad: MaxBad = 0.1,
+    split_seed: SplitSeed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folds in --out.")] = False,
+    plugin: Plugin = None,
+    address: Address = None,
+) -> None:
+    """Train once a fold, so that every file is judged by a detector that has seen nothing of its source."""
+    from deepscan.console import show_folds, watching
+    from deepscan.crossvalidation import Folds
+    from deepscan.crossvalidation import cross_validate as run
+    from deepscan.training.run import Order
+
+    use_plugin(plugin)
+    origin = origin_of(data, where, source_pattern, store, max_bad)
+    order = Order(
+        model=model,
+        origin=dataclasses.replace(origin, keep=materialize, seed=split_seed),
+        out=out,
+        overrides=tuple(settings or ()),
+        workers=workers,
+        plugin=plugin,
+        resume=resume,
+        address=address,
+    )
+    given = Folds(order=order, count=folds, validation=validation, share=validation_share, seed=split_seed)
+    with watching(console) as watch:
+        result = run(given, watch)
+    show_folds(console, result, out)
+
+
+@app.command()
 def evaluate(
     bundle: Annotated[pathlib.Path, typer.Option(help="Bundle directory.")],
     data: Data,
