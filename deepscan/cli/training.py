@@ -8,17 +8,24 @@ import typer
 
 from deepscan.cli.options import (
     Address,
+    CalibrationKind,
     Data,
     Device,
+    DryRun,
     Fusion,
     Materialize,
     MaxBad,
+    MinWorkers,
     Plugin,
+    Resume,
     Set,
     SourcePattern,
     SplitSeed,
     Store,
+    Teacher,
+    Weights,
     Where,
+    Workers,
     origin_of,
     use_plugin,
 )
@@ -45,22 +52,19 @@ def train(
         typer.Option(help="Model; with 'all' may be repeated. `deepscan models` lists them."),
     ] = None,
     settings: Set = None,
-    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
-    weights: Annotated[str, typer.Option(help="'imagenet' or a bundle to start from.")] = "",
-    teacher: Annotated[
-        list[pathlib.Path] | None, typer.Option(help="Bundle to learn from; may be repeated.")
-    ] = None,
+    workers: Workers = 1,
+    min_workers: MinWorkers = None,
+    weights: Weights = "",
+    teacher: Teacher = None,
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
     materialize: Materialize = False,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
-    calibration: Annotated[
-        Literal["temperature", "logistic", "isotonic", "none"] | None,
-        typer.Option(help="How logits become probabilities; default: as suits the model."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    calibration: CalibrationKind = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
     name: Annotated[str, typer.Option(help="Name of the detector; not with 'all'.")] = "",
     fusion: Fusion = None,
     plugin: Plugin = None,
@@ -73,7 +77,9 @@ def train(
     """
     from deepscan.training.run import Order
 
-    models = _models(scope, model, name=name, weights=weights, teacher=teacher, fusion=fusion)
+    models = _models(
+        scope, model, name=name, weights=weights, teacher=teacher, dry_run=dry_run, fusion=fusion
+    )
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
         model=models[0] if models else "",
@@ -81,6 +87,7 @@ def train(
         out=out,
         overrides=tuple(settings or ()),
         workers=workers,
+        least=min_workers,
         init=weights,
         teachers=tuple(teacher or ()),
         plugin=plugin,
@@ -89,11 +96,20 @@ def train(
         name=name,
         address=address,
     )
-    if scope == "one":
+    if dry_run:
+        _preview(order)
+    elif scope == "one":
         _train_one(order)
     else:
         use_plugin(plugin)
         _train_all(order, models, fusion or [])
+
+
+def _preview(order: "Order") -> None:
+    from deepscan.console import grid
+    from deepscan.training.preview import preview
+
+    console.print(grid(f"{order.model} in {order.out}", ("", "would be"), preview(order).items()))
 
 
 def _train_one(order: "Order") -> None:
@@ -120,10 +136,11 @@ def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> No
 def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[str, ...]:
     """Return the models to train; none = the standard ones. Refuse what does not go with the scope."""
     models = tuple(given or ())
-    misplaced = ("name", "weights", "teacher") if scope == "all" else ("fusion",)
+    misplaced = ("name", "weights", "teacher", "dry_run") if scope == "all" else ("fusion",)
     for option in misplaced:
         if single[option]:
-            msg = f"--{option} is for {'a single model' if scope == 'all' else 'train all'}; leave it out."
+            whose = "a single model" if scope == "all" else "train all"
+            msg = f"--{option.replace('_', '-')} is for {whose}; leave it out."
             raise ConfigError(msg)
     if scope == "one" and len(models) != 1:
         msg = "Give one --model; several, or the standard ones, are trained by `deepscan train all`."
@@ -144,14 +161,14 @@ def crossvalidate(
     ] = "sources",
     validation_share: Annotated[float, typer.Option(help="Share of the other folds that does.")] = 0.2,
     settings: Set = None,
-    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
+    workers: Workers = 1,
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
     materialize: Materialize = False,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folds in --out.")] = False,
+    resume: Resume = False,
     plugin: Plugin = None,
     address: Address = None,
 ) -> None:
@@ -230,7 +247,7 @@ def models() -> None:
 @app.command()
 def demo(
     out: Annotated[pathlib.Path, typer.Option(help="Folder; replaced.")] = pathlib.Path("runs/demo"),
-    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 2,
+    workers: Workers = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
 ) -> None:
     """Go the whole way on made-up data of every kind: train, fuse, measure and serve detectors, and ask."""

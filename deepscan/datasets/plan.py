@@ -57,11 +57,13 @@ class Shape:
         world: Number of workers.
         batch_size: Examples a step and worker.
         example_bytes: Size of one Example.
+        even: Cut every epoch into units of one size, so that any number of workers can share them.
     """
 
     world: int
     batch_size: int
     example_bytes: int
+    even: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +84,16 @@ class Cut:
     def units(self) -> int:
         """Units in an epoch."""
         return -(-self.steps // self.unit_steps) * self.world
+
+    def shared_by(self, world: int) -> "Cut":
+        """Return how the same units are shared by another number of workers; needs units of one size.
+
+        What is left over when units are dealt out evenly counts to the next epoch.
+        """
+        if world == self.world:
+            return self
+        assert self.steps % self.unit_steps == 0
+        return Cut(world=world, steps=self.units // world * self.unit_steps, unit_steps=self.unit_steps)
 
     def units_behind(self, batches: int) -> int:
         """Return how many units of a stream are used up when each rank has taken so many batches."""
@@ -117,6 +129,8 @@ class Plan:
         step_rows = shape.world * shape.batch_size
         steps = max(1, round(len(self.chunk_of) / step_rows))
         unit_steps = int(np.clip(UNIT_BYTES // (shape.batch_size * shape.example_bytes), 1, steps))
+        if shape.even:
+            steps = max(1, round(steps / unit_steps)) * unit_steps
         self.cut = Cut(world=shape.world, steps=steps, unit_steps=unit_steps)
 
     @property

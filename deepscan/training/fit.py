@@ -58,7 +58,7 @@ class Job:
         recipe: Training settings.
         counts: Number of real and of fake training files.
         inputs: Columns that the model reads.
-        cut: Batches and units of an epoch.
+        cut: Batches and units of an epoch, shared by all workers that are wanted.
         resources: What the run takes of the cluster.
         init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle to start from.
         teachers: Bundles that the model learns to follow.
@@ -184,7 +184,7 @@ def epochs_done(out: pathlib.Path) -> int:
 
 
 def _trainer(job: Job, streams: Streams) -> Any:
-    cpus = min(1.0, job.resources.data_cpus)
+    cpus = job.resources.task_cpus
     supply = stream.Supply(cpus=cpus, tasks=max(1, int(job.resources.data_cpus / cpus)))
     pace = stream.start_pace(job.cut, supply)
 
@@ -203,7 +203,7 @@ def _trainer(job: Job, streams: Streams) -> Any:
         # Units go to ranks in turn, wherever they lie: the same seed gives every rank the same Examples.
         dataset_config=train_v2.DataConfig(enable_shard_locality=False),
         scaling_config=train_v2.ScalingConfig(
-            num_workers=job.resources.workers,
+            num_workers=job.resources.scale,
             use_gpu=job.resources.worker_gpus > 0,
             resources_per_worker=job.resources.per_worker,
         ),
@@ -231,7 +231,8 @@ def _train(job: Job, pace: Any, held_out: HeldOut) -> None:
     device = ray.train.torch.get_device()
     checkpoint = ray.train.get_checkpoint()
     progress, states = state.load(pathlib.Path(checkpoint.path)) if checkpoint else (None, None)
-    task = _task(job, device, context.get_world_rank(), context.get_world_size())
+    cut = job.cut.shared_by(context.get_world_size())
+    task = _task(job, cut, device, context.get_world_rank())
     trainer = loop.Trainer(task, states, progress)
     batches = ray.train.get_dataset_shard("train").iter_torch_batches(
         batch_size=job.recipe.batch_size,
@@ -242,13 +243,13 @@ def _train(job: Job, pace: Any, held_out: HeldOut) -> None:
     )
     with Journal.opened(job, trainer.progress.epoch, task.rank) as journal:
         trainer.run(
-            stream.paced(batches, job.cut, pace),
+            stream.paced(batches, cut, pace),
             lambda: held_out.batches(task),
             journal.report,
         )
 
 
-def _task(job: Job, device: torch.device, rank: int, world: int) -> loop.Task:
+def _task(job: Job, cut: Cut, device: torch.device, rank: int) -> loop.Task:
     if job.plugin:
         load_plugin(job.plugin)
     spec = load_builtin().get(job.card.model)
@@ -268,10 +269,10 @@ def _task(job: Job, device: torch.device, rank: int, world: int) -> loop.Task:
         inputs=job.inputs,
         aggregate=load_modalities().get(spec.modality).aggregate,
         recipe=job.recipe,
-        steps_per_epoch=job.cut.steps,
+        steps_per_epoch=cut.steps,
         device=device,
         rank=rank,
-        world=world,
+        world=cut.world,
     )
 
 

@@ -91,6 +91,8 @@ class Trainer:
         self.average = MovingAverage(task.module, task.recipe.ema_decay) if task.recipe.ema_decay else None
         if states:
             self._load(states)
+            # The schedule goes by epochs, whose steps are more where workers are fewer than before.
+            self.progress.step = self.progress.epoch * self._updates
         # Only now: the average is a copy of the plain module, and stays one.
         if task.recipe.recompute:
             recompute(task.module)
@@ -101,6 +103,11 @@ class Trainer:
     def kept(self) -> nn.Module:
         """The module that is validated and kept: the trained one, or its moving average."""
         return self.average.module if self.average else self.task.module
+
+    @property
+    def _updates(self) -> int:
+        """Steps of the optimiser in an epoch."""
+        return -(-self.task.steps_per_epoch // self.task.recipe.accumulate)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything besides ``progress`` that resuming needs."""
@@ -204,8 +211,7 @@ class Trainer:
 
     def _update(self) -> None:
         task, recipe = self.task, self.task.recipe
-        updates = -(-task.steps_per_epoch // recipe.accumulate)
-        factor = rate_factor(recipe.schedule, self.progress, updates, recipe.epochs)
+        factor = rate_factor(recipe.schedule, self.progress, self._updates, recipe.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.optimizer.lr * factor * group["scale"]
         if recipe.clip_norm:

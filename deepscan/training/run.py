@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from deepscan import config
 from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
-from deepscan.cluster import available, connected, plan_resources
+from deepscan.cluster import available, connected, node_cpus, plan_resources
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Chunk, Plan, Shape
 from deepscan.datasets.sampling import weights
@@ -57,6 +57,8 @@ class Order:
         out: Folder of the run.
         overrides: Dotted settings: ``recipe.lr=...``, ``model.dropout=...``, ``prep.size_px=...``.
         workers: Training processes.
+        least: Fewest of them with which training goes on when nodes are lost; None = all. With fewer, a
+            step sees fewer Examples, and more steps make an epoch.
         init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle.
         teachers: Bundles to learn from beside the labels; the student is prepared as they are.
         plugin: File that registers the model; None = built in.
@@ -71,6 +73,7 @@ class Order:
     out: pathlib.Path
     overrides: tuple[str, ...] = ()
     workers: int = 1
+    least: int | None = None
     init: str = ""
     teachers: tuple[pathlib.Path, ...] = ()
     plugin: pathlib.Path | None = None
@@ -122,18 +125,16 @@ def train(order: Order, watch: Watch) -> Outcome:
     if order.plugin:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
-    settings = _prepared_alike(settle(spec, order.overrides), order)
+    settings = prepared_alike(settle(spec, order.overrides), order)
     check_folder(order.out, order.resume)
     if taken := check_init(spec, settings.model, order.init):
         watch.stage(f"Taking over {taken}")
     with connected(order.address):
-        resources = plan_resources(order.workers, *available())
+        resources = plan_resources(order.workers, *available(), order.least, node_cpus())
         if settings.recipe.sync_norm and not resources.worker_gpus:
             msg = "recipe.sync_norm needs a GPU for every worker; leave it out, or use accumulate."
             raise ConfigError(msg)
-        data = open_dataset(
-            order.origin, settings.prep, order.out / LEDGER, min(1.0, resources.data_cpus), watch
-        )
+        data = open_dataset(order.origin, settings.prep, order.out / LEDGER, 1.0, watch)
         _keep_or_compare(order, settings, data)
         streams = _streams(settings, data, order)
         job = Job(
@@ -153,8 +154,13 @@ def train(order: Order, watch: Watch) -> Outcome:
         return _finish(order, bundle, data, watch)
 
 
-def _prepared_alike(settings: Settings, order: Order) -> Settings:
-    """Return a student's settings with the Prep of its teachers."""
+def prepared_alike(settings: Settings, order: Order) -> Settings:
+    """Return the settings of a run; those of a student have the Prep of its teachers.
+
+    Raises:
+        BundleError: A teacher cannot be used.
+        ConfigError: The model cannot be a student, or the teachers cannot share one.
+    """
     if not order.teachers:
         return settings
     if settings.spec.objective is not classification:
@@ -206,7 +212,12 @@ def recall(out: pathlib.Path) -> Outcome | None:
 def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
     reader, recipe = data.reader, settings.recipe
     seen = _seen(data.chunks("train"), recipe)
-    shape = Shape(world=order.workers, batch_size=recipe.batch_size, example_bytes=reader.example_bytes)
+    shape = Shape(
+        world=order.workers,
+        batch_size=recipe.batch_size,
+        example_bytes=reader.example_bytes,
+        even=order.least is not None,
+    )
     training = TrainingStream(
         plan=Plan(seen, shape, recipe.seed, weights(seen, data.ledger, recipe.sampling)),
         reader=reader,
