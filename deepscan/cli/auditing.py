@@ -29,7 +29,7 @@ def audit(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the probes.")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Fail (5) where an error is found.")] = False,
 ) -> None:
-    """Find what makes a data set dishonest: copies and sources in two splits, classes that metadata tell apart."""
+    """Find what makes data dishonest: content in two splits, classes that metadata tell apart."""
     import numpy as np
 
     from deepscan.console import watching

@@ -22,7 +22,7 @@ ALL = "all together"
 """Name of the probe on all measures."""
 
 FOLDS = 5
-REPLICATES = 300
+REPLICATES = 200
 _MOST_WORDS = 20
 _LEAST_LEAF = 3
 Floats = NDArray[np.float64]
@@ -115,7 +115,7 @@ class _Judge:
 
     def all(self, x_NF: Floats) -> Probe:
         forest = RandomForestClassifier(
-            50, min_samples_leaf=_LEAST_LEAF, class_weight="balanced", random_state=self.seed
+            40, min_samples_leaf=_LEAST_LEAF, class_weight="balanced", random_state=self.seed
         )
         found = evaluate(self._judged(forest, x_NF, self.files.generator), 0.5, self.rng, REPLICATES)
         return Probe(
