@@ -13,6 +13,7 @@ from deepscan.errors import DataError
 
 if TYPE_CHECKING:
     from deepscan.datasets.audit import Audit
+    from deepscan.metrics import Figure
 
 COLORS = {"error": "red", "warning": "yellow", "note": "blue"}
 SHOWN_PROBES = 12
@@ -61,16 +62,11 @@ def _show(found: "Audit") -> None:
 
     counts = [(c.split or "-", c.label, c.generator or "-", c.files, c.sources) for c in found.counts]
     console.print(grid("Files", ("split", "label", "generator", "files", "sources"), counts))
-    probes = [
-        (
-            p.kind,
-            p.measure,
-            f"{p.auc.value or 0:.3f}",
-            f"{p.auc.low or 0:.3f} to {p.auc.high or 0:.3f}",
-            p.real,
-            p.fake,
-        )
-        for p in found.probes[:SHOWN_PROBES]
+    probes = [(p.kind, p.measure, *_figure(p.auc), p.real, p.fake) for p in found.probes[:SHOWN_PROBES]]
+    probes += [
+        (p.kind, f"{p.measure}, {name}", *_figure(auc), "", "")
+        for p in found.probes
+        for name, auc in p.by_generator.items()
     ]
     title = "The class told from metadata alone (0.5 = not at all)"
     console.print(grid(title, ("kind", "measure", "AUC", "95 % interval", "real", "fake"), probes))
@@ -84,3 +80,8 @@ def _show(found: "Audit") -> None:
             ],
         )
     )
+
+
+def _figure(auc: "Figure") -> tuple[str, str]:
+    """Return an AUC and its interval as texts."""
+    return f"{auc.value or 0:.3f}", f"{auc.low or 0:.3f} to {auc.high or 0:.3f}"

@@ -248,8 +248,8 @@ FACES: tuple[Layout, ...] = (
                     "_listed": "{frames}",
                 },
                 words={
-                    "label": ((r"(?:.*[_-])?real", "real"), (r"(?:.*[_-])?fake|FF-\w+", "fake")),
-                    "generator": ((r"(.*?)[_-]?(?:fake|real)", r"\1"), (r"(FF-\w+)", r"\1")),
+                    "label": ((r"(?:.*[_-])?real", "real"), (r"(?:.*[_-])?fake[AB]?|FF-\w+", "fake")),
+                    "generator": ((r"(.*?)[_-]?(?:fake[AB]?|real)", r"\1"), (r"(FF-\w+)", r"\1")),
                     "split": SPLITS,
                     "person": (
                         (r"(\d{3})_\d{3}", r"\1"),

@@ -12,7 +12,7 @@ from deepscan.datasets.layout import digest, scan
 from deepscan.datasets.repeats import Pair, pairs
 from deepscan.media.headers import describe
 from deepscan.media.source import Media
-from tests.material import Clip, encoded, tone
+from tests.material import Clip, encoded, shared, tone
 from tests.media.test_fingerprints import murmur, scene
 from tests.sounds import wav
 
@@ -239,3 +239,18 @@ def test_the_options_of_other_commands_choose_rows_and_sources(dishonest, tmp_pa
     assert done.exit_code == 0
     assert {count["label"] for count in told["counts"]} == {"real"}
     assert "source in two splits" in {finding["kind"] for finding in told["findings"]}
+
+
+@pytest.mark.media
+@pytest.mark.parametrize(
+    ("real", "traps"),
+    [("real-pool/celeba", {"pixels", "jpeg_tables"}), ("real/ffhq-256", set())],
+)
+def test_the_traps_that_the_real_media_are_known_for_are_found(real, traps):
+    """CelebA is of another size than StyleGAN; FFHQ has the same size, tables and tags."""
+    manifest = scan(shared("media") / "manifest.tsv", where=[f"path=image/{real}/*1.jpg,image/fake/*1.jpg"])
+    result = audit(manifest, examine(manifest["path"].to_pylist()), np.random.default_rng(0))
+    told = {probe.measure: probe.auc.value for probe in result.probes}
+    fixed = {"pixels", "jpeg_tables", "jpeg_quality", "exif", "container"}
+    assert {name for name in fixed if told.get(name) == 1} == traps
+    assert {finding.kind for finding in result.findings} <= {"shortcut", "uneven classes"}

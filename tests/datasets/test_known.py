@@ -351,6 +351,24 @@ def test_columns_of_ours_come_first_and_inner_ones_are_left_out(planted):
     assert [column for column in names if column.startswith("_")] == []
 
 
+@pytest.mark.parametrize(
+    ("word", "label", "generator"),
+    [
+        ("FF-real", "real", ""),
+        ("FF-NT", "fake", "FF-NT"),
+        ("CelebDFv2_fake", "fake", "CelebDFv2"),
+        ("DFDCP_FakeB", "fake", "DFDCP"),
+        ("UADFV_Real", "real", ""),
+        ("fake", "fake", ""),
+    ],
+)
+def test_words_of_deepfakebench_are_known(tmp_path, word, label, generator):
+    leaf = {"a": {word: {"train": {"v": {"label": word, "frames": ["datasets/rgb/set/0.png"]}}}}}
+    plant(tmp_path, files("set/0.png") | {"a.json": json.dumps(leaf)})
+    row = read("deepfakebench", tmp_path).manifest.to_pylist()[0]
+    assert (row["label"], row["generator"]) == (label, generator)
+
+
 def test_the_one_of_the_list_of_celeb_df_is_real(tmp_path):
     """The trap: 1 is real there, and a file in a folder that says otherwise stops the import."""
     wrong = {"List_of_testing_videos.txt": "1 Celeb-synthesis/id0_id1_0000.mp4\n"}
