@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from deepscan.cli import data, ensembles, judging, serving, training
+from deepscan.cli import auditing, data, ensembles, importing, judging, serving, training
 from deepscan.cli.program import EXIT_CODES, INTERRUPTED, Commands, console, exit_code
 
 __all__ = ["EXIT_CODES", "INTERRUPTED", "app", "exit_code", "main", "run_job"]
@@ -21,6 +21,8 @@ app.add_typer(judging.app)
 app.add_typer(serving.app)
 app.add_typer(ensembles.app, name="ensemble")
 app.add_typer(data.app)
+app.add_typer(importing.app)
+app.add_typer(auditing.app)
 app.add_typer(data.assets_app, name="assets")
 
 
