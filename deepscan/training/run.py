@@ -1,8 +1,10 @@
 """A whole training run: data in, calibrated and measured bundle out."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -34,7 +36,19 @@ from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
-from deepscan.training.fit import BEST, HISTORY, Job, Streams, check_folder, check_init, fit, read_history
+from deepscan.training import tracking
+from deepscan.training.fit import (
+    BEST,
+    HISTORY,
+    Job,
+    Streams,
+    check_folder,
+    check_init,
+    epochs_done,
+    fit,
+    read_history,
+)
+from deepscan.training.trackers import Opening
 from deepscan.watch import Watch
 
 SETTINGS = "settings.json"
@@ -59,6 +73,7 @@ class Order:
         resume: Go on with the run in ``out``.
         name: Name of the detector; empty = the model's.
         address: Address of a Ray cluster; None = ``RAY_ADDRESS``, or a private one.
+        track: Names of the trackers that follow the run; see ``deepscan.training.tracking``.
     """
 
     model: str
@@ -72,6 +87,7 @@ class Order:
     resume: bool = False
     name: str = ""
     address: str | None = None
+    track: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +135,7 @@ def train(order: Order, watch: Watch) -> Outcome:
     settings = settle(spec, order.overrides)
     check_folder(order.out, order.resume)
     check_init(spec, order.init)
+    tracking.check(order.track)
     with connected(order.address):
         resources = plan_resources(order.workers, *available())
         data = open_dataset(
@@ -138,8 +155,29 @@ def train(order: Order, watch: Watch) -> Outcome:
             plugin=order.plugin,
         )
         watch.stage(f"Training {order.model} on {order.workers} worker(s)")
-        bundle = fit(job, streams, order.resume, watch.epoch)
-        return _finish(order, bundle, data, watch)
+        with _tracked(order, job.card) as tracked:
+
+            def on_epoch(metrics: dict[str, float]) -> None:
+                watch.epoch(metrics)
+                tracked.epoch(metrics)
+
+            bundle = fit(job, streams, order.resume, on_epoch)
+            outcome = _finish(order, bundle, data, watch)
+            tracked.result(outcome.evaluation.overall, outcome.bundle.path)
+            return outcome
+
+
+@contextlib.contextmanager
+def _tracked(order: Order, card: Card) -> Iterator[tracking.Tracking]:
+    """Let the trackers follow the run, which they are told of first."""
+    behind = epochs_done(order.out) if order.resume else 0
+    known = [metrics for metrics in read_history(order.out / HISTORY) if metrics["epoch"] <= behind]
+    asked = {"init": order.init, "workers": order.workers, "overrides": list(order.overrides)}
+    kept = ("name", "model", "modality", "model_config", "prep", "prep_digest", "recipe", "data", "software")
+    opening = Opening(out=order.out, name=card.name)
+    with tracking.following(order.track, opening, known) as tracked:
+        tracked.settings({name: getattr(card, name) for name in kept} | asked)
+        yield tracked
 
 
 def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
