@@ -169,14 +169,15 @@ def train(order: Order, watch: Watch) -> Outcome:
 
 @contextlib.contextmanager
 def _tracked(order: Order, card: Card) -> Iterator[tracking.Tracking]:
-    """Let the trackers follow the run, which they are told of first."""
-    behind = epochs_done(order.out) if order.resume else 0
-    known = [metrics for metrics in read_history(order.out / HISTORY) if metrics["epoch"] <= behind]
-    asked = {"init": order.init, "workers": order.workers, "overrides": list(order.overrides)}
+    """Let trackers follow the run; tell them first what it is, and the epochs that it has behind it."""
     kept = ("name", "model", "modality", "model_config", "prep", "prep_digest", "recipe", "data", "software")
-    opening = Opening(out=order.out, name=card.name)
-    with tracking.following(order.track, opening, known) as tracked:
-        tracked.settings({name: getattr(card, name) for name in kept} | asked)
+    settings = {name: getattr(card, name) for name in kept} | {"init": order.init, "workers": order.workers}
+    behind = epochs_done(order.out) if order.resume else 0
+    with tracking.following(order.track, Opening(out=order.out, name=card.name)) as tracked:
+        tracked.settings(settings)
+        for metrics in read_history(order.out / HISTORY):
+            if metrics["epoch"] <= behind:
+                tracked.epoch(metrics)
         yield tracked
 
 

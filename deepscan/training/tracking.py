@@ -3,7 +3,7 @@
 A tracker is told the settings, every epoch, the figures and where the bundle is, by the process that
 started the run. Whatever a tracker does, the run goes on: what it could not take is offered again with the
 next epoch, and once more at the end. ``OUT/trackers.json`` remembers which run of a tracker is the one in
-OUT and how many epochs it knows, so that a resumed run goes on in the same place.
+OUT and what it knows, so that a resumed run goes on in the same place.
 
 TensorBoard and ``history.jsonl`` are written by the run itself, see ``deepscan.training.fit``.
 """
@@ -15,7 +15,7 @@ import json
 import logging
 import pathlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from deepscan.errors import ConfigError
@@ -49,21 +49,16 @@ def places(out: pathlib.Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def following(
-    names: Sequence[str], opening: Opening, known: Sequence[Mapping[str, float]] = ()
-) -> Iterator["Tracking"]:
+def following(names: Iterable[str], opening: Opening) -> Iterator["Tracking"]:
     """Let trackers follow a training run for the time of the block.
 
     Args:
-        names: Names of trackers, each once.
+        names: Names of trackers.
         opening: The run; what ``trackers.json`` in its folder remembers is gone on with.
-        known: Metrics of the epochs that the run has behind it; trackers learn those that they missed.
     """
     remembered = _read(opening.out)
     followers = [_Follower.recalled(name, opening, remembered.get(name, {})) for name in dict.fromkeys(names)]
     tracking = Tracking(followers, opening.out)
-    for metrics in known:
-        tracking.epoch(metrics)
     try:
         yield tracking
     finally:
@@ -79,8 +74,10 @@ class Tracking:
         self._finished = False
 
     def settings(self, values: Mapping[str, Any]) -> None:
-        """Tell what the run was asked for and what it learns from."""
-        self._tell(lambda tracker: tracker.settings(values))
+        """Tell what the run was asked for and what it learns from, to those who do not know it."""
+        for follower in self._followers:
+            follower.offer_settings(values)
+        self._tell()
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
         """Tell the metrics of an epoch, to those who do not know them."""
@@ -121,6 +118,7 @@ class _Follower:
 
     name: str
     opening: Opening
+    knows_settings: bool = False
     epochs: int = 0
     tracker: Tracker | None = None
     waiting: deque[Callable[[Tracker], None]] = dataclasses.field(default_factory=deque)
@@ -129,11 +127,20 @@ class _Follower:
     @classmethod
     def recalled(cls, name: str, opening: Opening, memory: Mapping[str, Any]) -> "_Follower":
         opening = dataclasses.replace(opening, run=memory.get("run", ""))
-        return cls(name, opening, memory.get("epochs", 0))
+        return cls(name, opening, memory.get("settings", False), memory.get("epochs", 0))
 
     def memory(self) -> dict[str, Any]:
         assert self.tracker is not None
-        return {"run": self.tracker.run, "place": self.tracker.place, "epochs": self.epochs}
+        known = {"settings": self.knows_settings, "epochs": self.epochs}
+        return {"run": self.tracker.run, "place": self.tracker.place} | known
+
+    def offer_settings(self, values: Mapping[str, Any]) -> None:
+        def tell(tracker: Tracker) -> None:
+            tracker.settings(values)
+            self.knows_settings = True
+
+        if not self.knows_settings:
+            self.waiting.append(tell)
 
     def offer_epoch(self, metrics: Mapping[str, float]) -> None:
         number = int(metrics["epoch"])

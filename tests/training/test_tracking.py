@@ -9,11 +9,12 @@ import socket
 import struct
 
 import pytest
+from typer.testing import CliRunner
 
-from deepscan import cli
+from deepscan import cli, console
 from deepscan.errors import ConfigError, UnknownNameError
 from deepscan.metrics import Figure
-from deepscan.training import tracking
+from deepscan.training import run, tracking
 from deepscan.training.trackers import TRACKERS, Kind, Opening, flat
 from deepscan.training.tracking import following, places
 
@@ -30,9 +31,9 @@ OVERALL = {"auc": Figure(value=0.9, low=0.8, high=1.0), "eer": Figure(value=None
 FIGURES = {"test_auc": 0.9, "test_auc_low": 0.8, "test_auc_high": 1.0}
 
 
-def follow(out, bundle, *names, epochs=(1, 2, 3), known=()):
+def follow(out, bundle, *names, epochs=(1, 2, 3)):
     """Goes through a whole run."""
-    with following(names, Opening(out=out, name="first"), known) as tracked:
+    with following(names, Opening(out=out, name="first")) as tracked:
         tracked.settings(SETTINGS)
         for number in epochs:
             tracked.epoch(epoch(number))
@@ -194,12 +195,22 @@ def test_a_mistake_of_our_own_is_not_taken_for_a_failing_server(recorders, tmp_p
 
 def test_a_resumed_run_goes_on_in_the_same_place_with_what_was_missed(recorders, tmp_path, bundle):
     with following(["recorder"], Opening(out=tmp_path, name="first")) as tracked:
+        tracked.settings(SETTINGS)
         tracked.epoch(epoch(1))
-    follow(tmp_path, bundle, "recorder", epochs=(3, 4), known=[epoch(1), epoch(2)])
+    follow(tmp_path, bundle, "recorder", epochs=(1, 2, 3, 4))
     again = recorders[1]
     assert again.opening.run == "run-1"
-    assert [news[1] for news in again.told if news[0] == "epoch"] == [2, 3, 4]
+    assert [news[:2] for news in again.told[:-2]] == [("epoch", 2), ("epoch", 3), ("epoch", 4)]
     assert json.loads((tmp_path / tracking.STATE).read_text())["recorder"]["epochs"] == 4
+
+
+def test_settings_that_a_tracker_never_got_are_told_when_the_run_goes_on(recorders, tmp_path, bundle):
+    with following(["recorder"], Opening(out=tmp_path, name="first")) as tracked:
+        tracked.epoch(epoch(1))
+        recorders[0].failing = 1000
+        tracked.settings(SETTINGS)
+    follow(tmp_path, bundle, "recorder", epochs=(2,))
+    assert recorders[1].told[0] == ("settings", SETTINGS)
 
 
 def test_an_epoch_that_is_run_again_is_told_once(recorders, tmp_path, bundle):
@@ -234,13 +245,23 @@ def test_a_missing_package_is_refused_with_the_extra_that_has_it(monkeypatch):
 
 @pytest.mark.parametrize("scope", ["", "all "])
 def test_the_command_line_refuses_before_it_looks_at_the_data(scope, tmp_path):
-    from typer.testing import CliRunner
-
     line = f"train {scope}--model cnn --data {tmp_path / 'absent'} --out {tmp_path / 'out'} --track mlflo"
     done = CliRunner().invoke(cli.app, line.split())
     assert done.exit_code == 2
     assert "Did you mean 'mlflow'" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_says_where_the_run_can_be_looked_at(monkeypatch, tmp_path, bundle):
+    def train(order, watch):
+        follow(order.out, bundle, *order.track)
+
+    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(console, "show_outcome", lambda *_: None)
+    line = f"train --model cnn --data d --out {tmp_path} --track jsonl --track jsonl"
+    done = CliRunner().invoke(cli.app, line.split())
+    assert done.exit_code == 0, done.output
+    assert done.stdout.replace("\n", "") == f"Tracked by jsonl: {tmp_path / 'run.jsonl'}"
 
 
 # --- the trackers ----------------------------------------------------------------------------------
