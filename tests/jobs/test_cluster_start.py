@@ -4,6 +4,7 @@ The cloud is Ray's stand-in for one, whose machines are processes: a head withou
 autoscaler finds that a machine of the pool ``cpu`` is needed and starts it, and the job ends on it.
 """
 
+import copy
 import json
 import pathlib
 import shlex
@@ -13,7 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
+from ray.autoscaler._private.fake_multi_node.node_provider import (
+    FAKE_HEAD_NODE_ID,
+    FAKE_HEAD_NODE_TYPE,
+    FakeMultiNodeProvider,
+)
+from ray.autoscaler._private.util import prepare_config
 
 from tests.jobs.heads import ROOT, free_ports, started_head, submit
 from tests.tiny_bundles import PLUGIN
@@ -34,13 +40,15 @@ def start_options(autoscaling):
 
 
 def stand_in(gcs_address):
-    """cluster.yaml with machines that are processes here, of two CPUs at most."""
-    pools = CLUSTER["available_node_types"]
+    """What `ray up` makes of cluster.yaml for the head, with machines that are processes of two CPUs."""
+    prepared = prepare_config(copy.deepcopy(CLUSTER))
+    pools = prepared["available_node_types"]
     small = {name: {**pool, "node_config": {}} for name, pool in pools.items() if name != "head"}
-    small["cpu"]["resources"] = {"CPU": 2, "object_store_memory": 200_000_000}
+    small["cpu"] |= {"resources": {"CPU": 2, "object_store_memory": 200_000_000}, "max_workers": 1}
     small[FAKE_HEAD_NODE_TYPE] = {"resources": pools["head"]["resources"], "node_config": {}}
     provider = {
-        "type": "fake_multinode",
+        "type": "external",  # by its name, `fake_multinode`, Ray looks for a file that its wheel lacks
+        "module": f"{FakeMultiNodeProvider.__module__}.FakeMultiNodeProvider",
         "gcs_address": gcs_address,
         "head_node_id": FAKE_HEAD_NODE_ID,
         "launch_multiple": True,
@@ -48,7 +56,7 @@ def stand_in(gcs_address):
         "disable_launch_config_check": True,
     }
     rest = {"auth": {}, "docker": {}, "file_mounts": {}, "head_node_type": FAKE_HEAD_NODE_TYPE}
-    return {**CLUSTER, **rest, "provider": provider, "available_node_types": small}
+    return {**prepared, **rest, "provider": provider, "available_node_types": small}
 
 
 @pytest.fixture
