@@ -36,7 +36,9 @@ def start_options(autoscaling):
     assert [o for o in options if o.startswith("--port=")] == ["--port=6379"]
     replaced = [o for o in options if not o.startswith(("--port=", "--autoscaling-config="))]
     assert len(replaced) == len(options) - 2
-    return [*replaced, f"--autoscaling-config={autoscaling}"]
+    # What `ray up` says by a variable, which the machines of the stand-in would inherit.
+    cpus = CLUSTER["available_node_types"]["head"]["resources"]["CPU"]
+    return [*replaced, f"--autoscaling-config={autoscaling}", f"--num-cpus={cpus}"]
 
 
 def stand_in(gcs_address):
@@ -67,7 +69,6 @@ def cluster(tmp_path):
     variables = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
-        "RAY_OVERRIDE_RESOURCES": json.dumps(CLUSTER["available_node_types"]["head"]["resources"]),
         "RAY_FAKE_CLUSTER": "1",
         "RAY_enable_autoscaler_v2": "1",  # what `ray up` starts
         "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
