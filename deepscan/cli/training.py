@@ -29,7 +29,7 @@ from deepscan.cli.options import (
     origin_of,
     use_plugin,
 )
-from deepscan.cli.program import console
+from deepscan.cli.program import console, say
 from deepscan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ def train(
     dry_run: DryRun = False,
     name: Annotated[str, typer.Option(help="Name of the detector; not with 'all'.")] = "",
     fusion: Fusion = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Tracker: jsonl, mlflow or wandb; may be repeated.")
+    ] = None,
     plugin: Plugin = None,
     address: Address = None,
 ) -> None:
@@ -95,6 +98,7 @@ def train(
         resume=resume,
         name=name,
         address=address,
+        track=tuple(track or ()),
     )
     if dry_run:
         _preview(order)
@@ -115,10 +119,13 @@ def _preview(order: "Order") -> None:
 def _train_one(order: "Order") -> None:
     from deepscan.console import show_outcome, watching
     from deepscan.training.run import train as run
+    from deepscan.training.tracking import places
 
     with watching(console) as watch:
         outcome = run(order, watch)
     show_outcome(console, outcome, order.out)
+    for tracker, place in places(order.out).items():
+        say(f"Tracked by {tracker}: {place}")
 
 
 def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> None:
@@ -126,11 +133,16 @@ def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> No
     from deepscan.console import show_series, watching
     from deepscan.fusion import FusionPolicy
     from deepscan.series import STANDARD, Series, train_all
+    from deepscan.training.tracking import check, places
 
+    check(order.track)
     policy = config.override(FusionPolicy(), fusion)
     with watching(console) as watch:
         result = train_all(Series(models=models or STANDARD, order=order, policy=policy), watch)
     show_series(console, result)
+    for name in result.outcomes:
+        for tracker, place in places(order.out / name).items():
+            say(f"{name}, tracked by {tracker}: {place}")
 
 
 def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[str, ...]:

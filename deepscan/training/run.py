@@ -1,8 +1,10 @@
 """A whole training run: data in, calibrated and measured bundle out."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -36,9 +38,20 @@ from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.objectives import classification
 from deepscan.recipe import Recipe
-from deepscan.training.fit import BEST, HISTORY, Job, Streams, check_folder, fit, read_history
+from deepscan.training import tracking
+from deepscan.training.fit import (
+    BEST,
+    HISTORY,
+    Job,
+    Streams,
+    check_folder,
+    epochs_done,
+    fit,
+    read_history,
+)
 from deepscan.training.start import check_init, donor
 from deepscan.training.teach import common_prep
+from deepscan.training.trackers import Opening
 from deepscan.watch import Watch
 
 SETTINGS = "settings.json"
@@ -66,6 +79,7 @@ class Order:
         resume: Go on with the run in ``out``.
         name: Name of the detector; empty = the model's.
         address: Address of a Ray cluster; None = ``RAY_ADDRESS``, or a private one.
+        track: Names of the trackers that follow the run; see ``deepscan.training.tracking``.
     """
 
     model: str
@@ -81,6 +95,7 @@ class Order:
     resume: bool = False
     name: str = ""
     address: str | None = None
+    track: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +142,7 @@ def train(order: Order, watch: Watch) -> Outcome:
     spec = load_builtin().get(order.model)
     settings = prepared_alike(settle(spec, order.overrides), order)
     check_folder(order.out, order.resume)
+    tracking.check(order.track)
     if taken := check_init(spec, settings.model, order.init):
         watch.stage(f"Taking over {taken}")
     with connected(order.address):
@@ -150,8 +166,30 @@ def train(order: Order, watch: Watch) -> Outcome:
             plugin=order.plugin,
         )
         watch.stage(f"Training {order.model} on {order.workers} worker(s)")
-        bundle = fit(job, streams, order.resume, watch.epoch)
-        return _finish(order, bundle, data, watch)
+        with _tracked(order, job.card) as tracked:
+
+            def on_epoch(metrics: dict[str, float]) -> None:
+                watch.epoch(metrics)
+                tracked.epoch(metrics)
+
+            bundle = fit(job, streams, order.resume, on_epoch)
+            outcome = _finish(order, bundle, data, watch)
+            tracked.result(outcome.evaluation.overall, outcome.bundle.path)
+            return outcome
+
+
+@contextlib.contextmanager
+def _tracked(order: Order, card: Card) -> Iterator[tracking.Tracking]:
+    """Let trackers follow the run; tell them first what it is, and the epochs that it has behind it."""
+    kept = ("name", "model", "modality", "model_config", "prep", "prep_digest", "recipe", "data", "software")
+    settings = {name: getattr(card, name) for name in kept} | {"init": order.init, "workers": order.workers}
+    behind = epochs_done(order.out) if order.resume else 0
+    with tracking.following(order.track, Opening(out=order.out, name=card.name)) as tracked:
+        tracked.settings(settings)
+        for metrics in read_history(order.out / HISTORY):
+            if metrics["epoch"] <= behind:
+                tracked.epoch(metrics)
+        yield tracked
 
 
 def prepared_alike(settings: Settings, order: Order) -> Settings:

@@ -93,7 +93,7 @@ def weights(out):
 def finished(ray_cluster, data, store, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole"
     watch = Recorder()
-    return out, train(order_of(data, store, out), watch), watch
+    return out, train(order_of(data, store, out, track=("jsonl",)), watch), watch
 
 
 def test_a_run_leaves_everything_that_it_promises(finished):
@@ -108,6 +108,19 @@ def test_a_run_leaves_everything_that_it_promises(finished):
     kept = recall(out)
     assert kept.judged.equals(outcome.judged)
     assert kept.validation.equals(outcome.validation)
+
+
+def test_trackers_are_told_the_whole_run(finished):
+    out, outcome, watch = finished
+    lines = (out / "run.jsonl").read_text(encoding="utf-8").splitlines()
+    first, *epochs, last, end = [json.loads(line) for line in lines]
+    card = outcome.bundle.card
+    assert first["settings"]["data"]["digest"] == card.data["digest"]
+    assert first["settings"]["recipe"] == card.recipe
+    assert [told["epoch"] for told in epochs] == watch.epochs
+    assert last["figures"]["test_auc"] == outcome.evaluation.overall["auc"].value
+    assert Bundle.read(pathlib.Path(last["bundle"])).card.id == card.id
+    assert end == {"finished": True}
 
 
 def test_what_a_bundle_said_before_is_not_asked_again(finished, data, store, tmp_path, monkeypatch):
