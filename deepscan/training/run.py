@@ -15,6 +15,7 @@ from deepscan.calibration import Kind
 from deepscan.cluster import available, connected, plan_resources
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Chunk, Plan, Shape
+from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.stream import TrainingStream
 from deepscan.errors import ConfigError
 from deepscan.evaluation import (
@@ -117,20 +118,21 @@ def train(order: Order, watch: Watch) -> Outcome:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
     settings = settle(spec, order.overrides)
+    pseudo = _pseudo_fakes(settings)
     check_folder(order.out, order.resume)
     check_init(spec, order.init)
     with connected(order.address):
         resources = plan_resources(order.workers, *available())
-        data = open_dataset(
-            order.origin, settings.prep, order.out / LEDGER, min(1.0, resources.data_cpus), watch
-        )
+        origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None)
+        data = open_dataset(origin, settings.prep, order.out / LEDGER, min(1.0, resources.data_cpus), watch)
+        data = data if pseudo is None else data.with_pseudo_fakes(pseudo)
         _keep_or_compare(order, settings, data)
         streams = _streams(settings, data, order)
         job = Job(
             out=order.out,
             card=_card(order, settings, data),
             recipe=settings.recipe,
-            counts=data.counts("train"),
+            counts=settings.recipe.pseudo.counts(*data.counts("train")),
             inputs=tuple(settings.prep.inputs),
             cut=streams.training.plan.cut,
             resources=resources,
@@ -187,8 +189,14 @@ def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
         reader=reader,
         modality=load_modalities().get(settings.spec.modality),
         augment=recipe.augment,
+        pseudo=reader.pseudo,
     )
-    return Streams(training=training, validation=data.chunks("val"), reader=reader)
+    return Streams(training=training, validation=data.held_out("val"), reader=reader)
+
+
+def _pseudo_fakes(settings: Settings) -> PseudoFakes | None:
+    modality, recipe = load_modalities().get(settings.spec.modality), settings.recipe
+    return PseudoFakes.of(modality, settings.prep, recipe.pseudo, recipe.seed)
 
 
 def _seen(chunks: list[Chunk], recipe: Recipe) -> list[Chunk]:
@@ -212,11 +220,20 @@ def _card(order: Order, settings: Settings, data: DataSet) -> Card:
             "digest": data.digest,
             "files": {name: splits.count(name) for name in ("train", "val", "test")},
             "status": account(data.ledger),
+            **_told_of_pseudo_fakes(settings.recipe, data),
         },
         parent="" if order.init in {"", "imagenet"} else Bundle.read(pathlib.Path(order.init)).card.id,
         software={name: metadata.version(name) for name in SOFTWARE},
         plugin=order.plugin.name if order.plugin else "",
     )
+
+
+def _told_of_pseudo_fakes(recipe: Recipe, data: DataSet) -> dict[str, Any]:
+    """Say on the card what was learnt from, and judged on, pseudo-fakes."""
+    if data.reader.pseudo is None:
+        return {}
+    judged = [name for name in ("val", "test") if data.forges(name)]
+    return {"pseudo_fakes": {"kind": recipe.pseudo.kind, "splits": ["train", *judged]}}
 
 
 def _keep_or_compare(order: Order, settings: Settings, data: DataSet) -> None:
