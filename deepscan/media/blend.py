@@ -121,10 +121,11 @@ def deform(mask_HW: Mask, rng: np.random.Generator) -> Mask:
     """Bend a mask by a smooth random field (elastic deformation; Simard et al., ICDAR 2003)."""
     height, width = mask_HW.shape
     scale = max(height, width) / _REFERENCE_PX
+    # A kernel that is half as wide leaves twice the deviation of white noise, hence the square.
+    strength_px = _ELASTIC_PX * scale**2 / _COARSE
     noise = rng.random((-(-height // _COARSE), -(-width // _COARSE), 2), dtype=np.float32) * 2 - 1
     smooth = cv2.GaussianBlur(noise, (0, 0), _ELASTIC_SIGMA_PX * max(scale, 0.1) / _COARSE)
-    # Averaging white noise over an area leaves 1 / _COARSE of the deviation that it has at full resolution.
-    field_HW2 = cv2.resize(smooth * np.float32(_ELASTIC_PX * scale / _COARSE), (width, height))
+    field_HW2 = cv2.resize(smooth * np.float32(strength_px), (width, height))
     rows, columns = np.indices((height, width), dtype=np.float32)
     x_HW, y_HW = columns + field_HW2[..., 0], rows + field_HW2[..., 1]
     return np.asarray(cv2.remap(mask_HW, x_HW, y_HW, cv2.INTER_LINEAR), np.float32)
