@@ -28,7 +28,7 @@ class BoundaryConfig(HeadConfig):
     """
 
     dropout: float = 0.3
-    channels: tuple[int, ...] = (16, 32, 48, 64)
+    channels: tuple[int, ...] = (12, 24, 40, 64)
     clip: float = 6.0
 
 

@@ -71,28 +71,21 @@ def test_of_real_files_alone_every_batch_is_half_pseudo_fakes():
 
 
 def pairs_of(unit):
-    """For every batch, which fake is of which real: pairs agree where nothing was altered."""
+    """For every fake, of which real ones of its batch it may be: they agree where nothing was altered."""
     for start in range(0, len(unit["label"]), BATCH):
         rows = np.arange(start, start + BATCH)
         for fake in rows[unit["label"][rows] == 1]:
             # Rotation blurs the edge of the mask by a pixel, and so does rounding it to 8 bits.
             same = ndimage.maximum_filter(unit["alpha"][fake], 5) == 0
-            reals = rows[unit["label"][rows] == 0]
-            yield (
-                fake,
-                [r for r in reals if np.array_equal(unit["pixels"][r][same], unit["pixels"][fake][same])],
-            )
+            shown, reals = unit["pixels"][fake][same], rows[unit["label"][rows] == 0]
+            yield [real for real in reals if np.array_equal(unit["pixels"][real][same], shown)]
 
 
 @pytest.mark.parametrize("augment", ["none", "basic"])
 def test_a_fake_lies_in_one_batch_with_its_real_one_and_is_augmented_like_it(augment):
-    found = [
-        (fake, reals)
-        for unit in (0, 1)
-        for fake, reals in pairs_of(stream_of(REALS, augment=augment).unit(unit))
-    ]
-    assert len(found) == 64
-    assert [len(reals) for _, reals in found] == [1] * 64
+    stream = stream_of(REALS, augment=augment)
+    found = [reals for unit in (0, 1) for reals in pairs_of(stream.unit(unit))]
+    assert [len(reals) for reals in found] == [1] * 64
 
 
 def test_real_ones_were_altered_nowhere_and_fakes_somewhere():
@@ -109,9 +102,8 @@ def test_a_data_set_s_own_fakes_stay_and_are_not_known():
     assert (unit["pixels"][own] == before["pixels"][own]).all()
     assert (unit["alpha_known"] == ~own).all()
     assert not unit["alpha"][own].any()
-    assert 18 <= unit["label"].sum() - own.sum() <= 24, (
-        "half of the real ones, whose number in a batch may be odd"
-    )
+    # Half of the real ones, whose number in a batch may be odd.
+    assert 18 <= unit["label"].sum() - own.sum() <= 24
 
 
 def test_the_share_is_that_of_pairs():

@@ -120,7 +120,7 @@ def test_all_of_a_face_or_a_part_of_it_is_replaced():
 
 def test_landmarks_tell_where_the_middle_of_a_face_is():
     points = FACE.box_px[:2] + blend.USUAL_POINTS * (FACE.width_px, FACE.height_px)
-    moved = dataclasses.replace(FACE, landmarks_px=(points + (15, -9)).astype(np.float32))
+    moved = dataclasses.replace(FACE, landmarks_px=np.add(points, (15, -9)).astype(np.float32))
     eyes_alone = dataclasses.replace(FACE, landmarks_px=points[:2].astype(np.float32))
     shifts = set()
     for seed in range(60):
