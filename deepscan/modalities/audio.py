@@ -321,7 +321,8 @@ MODALITIES.register(
         moments=_moments,
         forgeries={
             "copy-synthesis": Forgery(
-                summary="The same words of the same voice through a vocoder.", make=copy_synthesis
+                summary="The same words of the same voice through one of five vocoders, equally loud",
+                make=copy_synthesis,
             )
         },
     ),

@@ -330,7 +330,7 @@ MODALITIES.register(
         locate=_locate,
         forgeries={
             "self-blended": Forgery(
-                summary="The face blended into itself, a little off in place, colour and sharpness.",
+                summary="The face blended into itself, a little off in place, colour and sharpness",
                 make=self_blended,
                 untouched=_untouched,
             )

@@ -132,7 +132,7 @@ def train(order: Order, watch: Watch) -> Outcome:
             out=order.out,
             card=_card(order, settings, data),
             recipe=settings.recipe,
-            counts=settings.recipe.pseudo.counts(*data.counts("train")),
+            counts=_counts(settings.recipe, data),
             inputs=tuple(settings.prep.inputs),
             cut=streams.training.plan.cut,
             resources=resources,
@@ -192,6 +192,13 @@ def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
         pseudo=reader.pseudo,
     )
     return Streams(training=training, validation=data.held_out("val"), reader=reader)
+
+
+def _counts(recipe: Recipe, data: DataSet) -> tuple[int, int]:
+    """Return how many real and fake files training sees, pseudo-fakes among them."""
+    real, fake = data.counts("train")
+    alone = recipe.pseudo.is_on and recipe.learns_from == "real"
+    return recipe.pseudo.counts(real, 0 if alone else fake)
 
 
 def _pseudo_fakes(settings: Settings) -> PseudoFakes | None:
