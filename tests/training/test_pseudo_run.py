@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from deepscan.datasets.dataset import Origin
-from deepscan.errors import ConfigError
 from deepscan.training.run import Order, recall, train
 from deepscan.watch import LogWatch
 
@@ -108,10 +107,3 @@ def test_the_boundary_model_learns_from_masks_through_the_stream(ray_cluster, re
     assert kept["recipe"]["optimizer"]["sam_rho"] == 0.05
     # A classification loss alone would begin near ln 2 = 0.69; the map's comes on top.
     assert outcome.history[0]["train_loss"] > 0.9
-
-
-def test_an_unknown_kind_is_refused_before_anything_runs(tmp_path):
-    order = order_of(tmp_path / "nowhere", tmp_path / "run", "recipe.pseudo.kind=copy-synthesis")
-    with pytest.raises(ConfigError, match="Known: none, self-blended"):
-        train(order, LogWatch())
-    assert not (tmp_path / "run").exists()

@@ -1,11 +1,13 @@
 """What a run refuses before any work; needs no cluster."""
 
 import dataclasses
+import types
 
 import pytest
 import torch
 
 from deepscan.cluster import plan_resources
+from deepscan.config import override
 from deepscan.datasets.dataset import Origin
 from deepscan.datasets.plan import Cut
 from deepscan.errors import BundleError, ConfigError
@@ -13,7 +15,7 @@ from deepscan.formats import eager
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Recipe
 from deepscan.training.fit import Job, check_init, initial_module
-from deepscan.training.run import Order, settle, train
+from deepscan.training.run import Order, _counts, settle, train
 from deepscan.watch import LogWatch
 
 
@@ -77,3 +79,27 @@ def test_training_starts_from_the_weights_of_a_bundle(make_bundle, tmp_path):
 
     assert same(dataclasses.replace(job, init=str(bundle.path)))
     assert not same(job)
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ((), (10, 6)),
+        (("learns_from=real",), (10, 6)),
+        (("pseudo.kind=self-blended",), (5, 11)),
+        (("pseudo.kind=self-blended", "learns_from=real"), (5, 5)),
+    ],
+)
+def test_class_weights_are_reckoned_from_what_training_sees(settings, counts):
+    data = types.SimpleNamespace(counts={"train": (10, 6)}.get)
+    assert _counts(override(Recipe(), settings), data) == counts
+
+
+def test_pseudo_fakes_that_a_modality_lacks_are_refused_before_the_data_are_looked_at(tmp_path):
+    origin = Origin(path=tmp_path / "nowhere", store=tmp_path)
+    order = Order(
+        model="cnn", origin=origin, out=tmp_path / "out", overrides=("recipe.pseudo.kind=self-blend",)
+    )
+    with pytest.raises(ConfigError, match="Did you mean 'self-blended'"):
+        train(order, LogWatch())
+    assert not (tmp_path / "out").exists()
