@@ -27,6 +27,7 @@ from deepscan.verdict import Verdict
 from deepscan.watch import LogWatch, Watch
 
 if TYPE_CHECKING:
+    from deepscan.crossvalidation import Result as Folded
     from deepscan.ensemble import Ensemble
     from deepscan.evaluation import Outcome
     from deepscan.fusion import FusionPolicy
@@ -152,6 +153,12 @@ def show_series(console: Console, result: "Result") -> None:
         console.print(comparison_table("On the test split", result.metrics))
     for name, outcome in result.outcomes.items():
         console.out(f"{name}: {outcome.bundle.path}", highlight=False)
+
+
+def show_folds(console: Console, result: "Folded", out: pathlib.Path) -> None:
+    """Print what cross-validation came to, by fold, in all and by generator, and where its report is."""
+    console.print(comparison_table("Cross-validation", result.metrics))
+    console.out(f"Report: {out / 'report.html'}", highlight=False)
 
 
 def comparison_table(title: str, metrics: Mapping[str, Any]) -> Table:

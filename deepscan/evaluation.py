@@ -28,7 +28,7 @@ from deepscan.datasets.plan import Chunk
 from deepscan.datasets.reader import Reader
 from deepscan.detector import Detector, pick_device
 from deepscan.errors import DataError
-from deepscan.metrics import Evaluation, Predictions, evaluate
+from deepscan.metrics import Evaluation, Predictions, Slice, evaluate
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_plugin
 from deepscan.report import Page, render, to_json
@@ -198,7 +198,7 @@ def measure(bundle: Bundle, judged: pa.Table, judging: Judging) -> Evaluation:
         msg = f"None of the {len(judged)} files of the split could be judged; the ledger says why."
         raise DataError(msg)
     rng = np.random.default_rng(judging.seed)
-    return evaluate(_as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
+    return evaluate(as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
 
 
 def assess(bundle: Bundle, data: DataSet, split: str, judged: pa.Table, judging: Judging) -> Outcome:
@@ -218,9 +218,14 @@ def assess(bundle: Bundle, data: DataSet, split: str, judged: pa.Table, judging:
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """Return counts and figures as plain values, the form that cards and ensemble files keep."""
+    return part_summary(Slice(counts=evaluation.counts, figures=evaluation.overall))
+
+
+def part_summary(part: Slice) -> dict[str, Any]:
+    """Return the same of some of the files."""
     return {
-        "counts": config.to_dict(evaluation.counts),
-        "figures": {name: config.to_dict(figure) for name, figure in evaluation.overall.items()},
+        "counts": config.to_dict(part.counts),
+        "figures": {name: config.to_dict(figure) for name, figure in part.figures.items()},
     }
 
 
@@ -255,7 +260,8 @@ def _page(outcome: Outcome) -> Page:
     )
 
 
-def _as_predictions(scored: pa.Table) -> Predictions:
+def as_predictions(scored: pa.Table) -> Predictions:
+    """Return judged files that have a ``logit`` and a ``probability``, ready to be measured."""
     return Predictions(
         label=scored.column("label").to_numpy().astype(np.int64),
         logit=scored.column("logit").to_numpy(),

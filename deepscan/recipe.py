@@ -127,6 +127,33 @@ class Pseudo:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How often a training file is seen in an epoch, whose length stays that of the training split.
+
+    Attributes:
+        classes: ``balanced`` shows as many real as fake Examples, ``as-is`` as many as there are.
+        mix: Weights of some files beside 1 for the others, as conditions on columns of the manifest:
+            ``generator=StyleGAN*:2``; those of several conditions multiply.
+    """
+
+    classes: Literal["as-is", "balanced"] = "as-is"
+    mix: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Distill:
+    """How a student follows its teachers, where it has any.
+
+    Attributes:
+        weight: Share of the teachers in the loss, in [0, 1]; the rest is the student's own loss.
+        temperature: By which the log odds of both are divided before they are compared.
+    """
+
+    weight: float = 0.5
+    temperature: float = 2.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """All settings of a training run.
 
@@ -140,11 +167,16 @@ class Recipe:
         learns_from: Which training files are seen; a detector of anomalies may see ``real`` ones only.
         freeze_epochs: First epochs in which the trunk of such a model stays fixed.
         ema_decay: Decay of the moving average of the weights that is validated and kept; 0 = off.
+        compile: Compile the training step with ``torch.compile``; pays in long runs, mostly on a GPU.
+        recompute: Keep less for the backward pass and compute it again there (gradient checkpointing).
+        sync_norm: Share the statistics of batch norms among workers, each of which has a GPU.
         optimizer: See Optimizer.
         schedule: See Schedule.
         loss: See Loss.
         stop: See Stop.
         augment: See Augment.
+        sampling: See Sampling.
+        distill: See Distill.
         pseudo: See Pseudo.
     """
 
@@ -157,11 +189,16 @@ class Recipe:
     learns_from: Literal["both", "real"] = "both"
     freeze_epochs: int = 0
     ema_decay: float = 0.0
+    compile: bool = False
+    recompute: bool = False
+    sync_norm: bool = False
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
     stop: Stop = Stop()
     augment: Augment = Augment()
+    sampling: Sampling = Sampling()
+    distill: Distill = Distill()
     pseudo: Pseudo = Pseudo()
 
     def __post_init__(self) -> None:
@@ -189,6 +226,8 @@ class Recipe:
             self.batch_size,
             "at least 2 with pseudo-fakes, which come in pairs",
         )
+        _require(0 <= self.distill.weight <= 1, "distill.weight", self.distill.weight, "in [0, 1]")
+        _require(self.distill.temperature > 0, "distill.temperature", self.distill.temperature, "above 0")
         _require(
             self.freeze_epochs < self.epochs,
             "freeze_epochs",

@@ -41,3 +41,16 @@ class LogWatch:
     def epoch(self, metrics: dict[str, float]) -> None:
         """Log the epoch's figures on one line."""
         logger.info("%s", " ".join(f"{name}={value:.4g}" for name, value in metrics.items()))
+
+
+class Numbered:
+    """A Watch for one run of several: says which in the title of every stage."""
+
+    def __init__(self, watch: Watch, prefix: str) -> None:
+        """Pass everything on to ``watch``."""
+        self._watch, self._prefix = watch, prefix
+        self.advance, self.epoch = watch.advance, watch.epoch
+
+    def stage(self, title: str) -> None:
+        """Begin a stage."""
+        self._watch.stage(f"{self._prefix} {title}")

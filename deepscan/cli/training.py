@@ -47,6 +47,9 @@ def train(
     settings: Set = None,
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
     weights: Annotated[str, typer.Option(help="'imagenet' or a bundle to start from.")] = "",
+    teacher: Annotated[
+        list[pathlib.Path] | None, typer.Option(help="Bundle to learn from; may be repeated.")
+    ] = None,
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
@@ -70,7 +73,7 @@ def train(
     """
     from deepscan.training.run import Order
 
-    models = _models(scope, model, name=name, weights=weights, fusion=fusion)
+    models = _models(scope, model, name=name, weights=weights, teacher=teacher, fusion=fusion)
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
         model=models[0] if models else "",
@@ -79,6 +82,7 @@ def train(
         overrides=tuple(settings or ()),
         workers=workers,
         init=weights,
+        teachers=tuple(teacher or ()),
         plugin=plugin,
         calibration=calibration,
         resume=resume,
@@ -116,7 +120,7 @@ def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> No
 def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[str, ...]:
     """Return the models to train; none = the standard ones. Refuse what does not go with the scope."""
     models = tuple(given or ())
-    misplaced = ("name", "weights") if scope == "all" else ("fusion",)
+    misplaced = ("name", "weights", "teacher") if scope == "all" else ("fusion",)
     for option in misplaced:
         if single[option]:
             msg = f"--{option} is for {'a single model' if scope == 'all' else 'train all'}; leave it out."
@@ -125,6 +129,54 @@ def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[st
         msg = "Give one --model; several, or the standard ones, are trained by `deepscan train all`."
         raise ConfigError(msg)
     return models
+
+
+@app.command()
+def crossvalidate(
+    model: Annotated[str, typer.Option(help="Model; `deepscan models` lists them.")],
+    data: Data,
+    out: Annotated[pathlib.Path, typer.Option(help="Folder of the folds, the figures and the report.")],
+    folds: Annotated[
+        int, typer.Option(min=2, help="Number of folds; as many as sources leaves one out.")
+    ] = 5,
+    validation: Annotated[
+        Literal["sources", "files"], typer.Option(help="What chooses the epoch inside a fold.")
+    ] = "sources",
+    validation_share: Annotated[float, typer.Option(help="Share of the other folds that does.")] = 0.2,
+    settings: Set = None,
+    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = 1,
+    where: Where = None,
+    source_pattern: SourcePattern = None,
+    store: Store = None,
+    materialize: Materialize = False,
+    max_bad: MaxBad = 0.1,
+    split_seed: SplitSeed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folds in --out.")] = False,
+    plugin: Plugin = None,
+    address: Address = None,
+) -> None:
+    """Train once a fold, so that every file is judged by a detector that has seen nothing of its source."""
+    from deepscan.console import show_folds, watching
+    from deepscan.crossvalidation import Folds
+    from deepscan.crossvalidation import cross_validate as run
+    from deepscan.training.run import Order
+
+    use_plugin(plugin)
+    origin = origin_of(data, where, source_pattern, store, max_bad)
+    order = Order(
+        model=model,
+        origin=dataclasses.replace(origin, keep=materialize, seed=split_seed),
+        out=out,
+        overrides=tuple(settings or ()),
+        workers=workers,
+        plugin=plugin,
+        resume=resume,
+        address=address,
+    )
+    given = Folds(order=order, count=folds, validation=validation, share=validation_share, seed=split_seed)
+    with watching(console) as watch:
+        result = run(given, watch)
+    show_folds(console, result, out)
 
 
 @app.command()

@@ -101,8 +101,17 @@ class Cut:
 class Plan:
     """The order of Examples in every epoch of a run."""
 
-    def __init__(self, chunks: list[Chunk], shape: Shape, seed: int) -> None:
+    def __init__(
+        self, chunks: list[Chunk], shape: Shape, seed: int, weight_E: NDArray[np.float64] | None = None
+    ) -> None:
         """Lay out the epochs.
+
+        Args:
+            chunks: The Examples.
+            shape: How an epoch is cut.
+            seed: Seed of the order.
+            weight_E: How often each Example is seen beside the others, in the order of the chunks; None =
+                each once an epoch.
 
         Raises:
             DataError: There are no Examples.
@@ -111,7 +120,7 @@ class Plan:
         if not sizes.sum():
             msg = "There are no usable Examples to train on; the ledger says what became of the files."
             raise DataError(msg)
-        self.chunks, self.shape, self.seed = chunks, shape, seed
+        self.chunks, self.shape, self.seed, self.weight_E = chunks, shape, seed, weight_E
         self.chunk_of = np.repeat(np.arange(len(chunks)), sizes)
         self.starts = np.cumsum(sizes) - sizes
         step_rows = shape.world * shape.batch_size
@@ -140,7 +149,24 @@ class Plan:
         starts, sizes = self.starts[order], np.diff(np.append(self.starts, self.examples))[order]
         within = np.arange(self.examples) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         examples = np.repeat(starts, sizes) + within
+        if self.weight_E is not None:
+            examples = np.repeat(examples, self._times(epoch)[examples])
         return np.resize(examples, self.cut.steps * self.shape.batch_size * self.shape.world)
+
+    def _times(self, epoch: int) -> NDArray[np.int64]:
+        """Return how often each Example is seen in an epoch: as often as there are Examples, together.
+
+        Systematic sampling: a number is never further than 1 from what the weights ask for, and over
+        epochs it is so on average.
+        """
+        assert self.weight_E is not None
+        rng = np.random.default_rng([self.seed, epoch, 2])
+        order = rng.permutation(self.examples)
+        wanted = self.weight_E[order] * (self.examples / self.weight_E.sum())
+        ends = np.floor(np.cumsum(wanted) + rng.random()).astype(np.int64)
+        times = np.empty(self.examples, np.int64)
+        times[order] = np.diff(ends, prepend=0)
+        return times
 
     def locate(self, example: int) -> tuple[Chunk, int]:
         """Return an Example's chunk and its position within it."""

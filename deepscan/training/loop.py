@@ -23,6 +23,7 @@ from deepscan.errors import TrainingError
 from deepscan.metrics import auc
 from deepscan.objectives import Objective
 from deepscan.recipe import Recipe
+from deepscan.training.memory import recompute
 from deepscan.training.state import (
     MovingAverage,
     Progress,
@@ -98,6 +99,11 @@ class Trainer:
         self.average = MovingAverage(task.module, task.recipe.ema_decay) if task.recipe.ema_decay else None
         if states:
             self._load(states)
+        # Only now: the average is a copy of the plain module, and stays one.
+        if task.recipe.recompute:
+            recompute(task.module)
+        if task.recipe.compile:
+            task.module.compile()
 
     @property
     def kept(self) -> nn.Module:

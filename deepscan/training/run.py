@@ -16,6 +16,7 @@ from deepscan.cluster import available, connected, plan_resources
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Chunk, Plan, Shape
 from deepscan.datasets.pseudo import PseudoFakes
+from deepscan.datasets.sampling import weights
 from deepscan.datasets.stream import TrainingStream
 from deepscan.errors import ConfigError
 from deepscan.evaluation import (
@@ -34,8 +35,11 @@ from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
+from deepscan.objectives import classification
 from deepscan.recipe import Recipe
-from deepscan.training.fit import BEST, HISTORY, Job, Streams, check_folder, check_init, fit, read_history
+from deepscan.training.fit import BEST, HISTORY, Job, Streams, check_folder, fit, read_history
+from deepscan.training.start import check_init, donor
+from deepscan.training.teach import common_prep
 from deepscan.watch import Watch
 
 SETTINGS = "settings.json"
@@ -55,6 +59,7 @@ class Order:
         overrides: Dotted settings: ``recipe.lr=...``, ``model.dropout=...``, ``prep.size_px=...``.
         workers: Training processes.
         init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle.
+        teachers: Bundles to learn from beside the labels; the student is prepared as they are.
         plugin: File that registers the model; None = built in.
         calibration: Kind of calibration; None = the model's.
         resume: Go on with the run in ``out``.
@@ -68,6 +73,7 @@ class Order:
     overrides: tuple[str, ...] = ()
     workers: int = 1
     init: str = ""
+    teachers: tuple[pathlib.Path, ...] = ()
     plugin: pathlib.Path | None = None
     calibration: Kind | None = None
     resume: bool = False
@@ -117,12 +123,16 @@ def train(order: Order, watch: Watch) -> Outcome:
     if order.plugin:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
-    settings = settle(spec, order.overrides)
+    settings = _prepared_alike(settle(spec, order.overrides), order)
     pseudo = _pseudo_fakes(settings)
     check_folder(order.out, order.resume)
-    check_init(spec, order.init)
+    if taken := check_init(spec, settings.model, order.init):
+        watch.stage(f"Taking over {taken}")
     with connected(order.address):
         resources = plan_resources(order.workers, *available())
+        if settings.recipe.sync_norm and not resources.worker_gpus:
+            msg = "recipe.sync_norm needs a GPU for every worker; leave it out, or use accumulate."
+            raise ConfigError(msg)
         origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None)
         data = open_dataset(origin, settings.prep, order.out / LEDGER, min(1.0, resources.data_cpus), watch)
         data = data if pseudo is None else data.with_pseudo_fakes(pseudo)
@@ -137,11 +147,25 @@ def train(order: Order, watch: Watch) -> Outcome:
             cut=streams.training.plan.cut,
             resources=resources,
             init=order.init,
+            teachers=order.teachers,
             plugin=order.plugin,
         )
         watch.stage(f"Training {order.model} on {order.workers} worker(s)")
         bundle = fit(job, streams, order.resume, watch.epoch)
         return _finish(order, bundle, data, watch)
+
+
+def _prepared_alike(settings: Settings, order: Order) -> Settings:
+    """Return a student's settings with the Prep of its teachers."""
+    if not order.teachers:
+        return settings
+    if settings.spec.objective is not classification:
+        msg = f"Model {order.model!r} does not learn to classify, so it cannot follow teachers."
+        raise ConfigError(msg)
+    if any(text.startswith("prep.") for text in order.overrides):
+        msg = "A student is prepared as its teachers are; leave out the settings of prep."
+        raise ConfigError(msg)
+    return dataclasses.replace(settings, prep=common_prep(settings.spec, order.teachers))
 
 
 def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
@@ -183,9 +207,10 @@ def recall(out: pathlib.Path) -> Outcome | None:
 
 def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
     reader, recipe = data.reader, settings.recipe
+    seen = _seen(data.chunks("train"), recipe)
     shape = Shape(world=order.workers, batch_size=recipe.batch_size, example_bytes=reader.example_bytes)
     training = TrainingStream(
-        plan=Plan(_seen(data.chunks("train"), recipe), shape, recipe.seed),
+        plan=Plan(seen, shape, recipe.seed, weights(seen, data.ledger, recipe.sampling)),
         reader=reader,
         modality=load_modalities().get(settings.spec.modality),
         augment=recipe.augment,
@@ -229,7 +254,8 @@ def _card(order: Order, settings: Settings, data: DataSet) -> Card:
             "status": account(data.ledger),
             **_told_of_pseudo_fakes(settings.recipe, data),
         },
-        parent="" if order.init in {"", "imagenet"} else Bundle.read(pathlib.Path(order.init)).card.id,
+        parent=parent.card.id if (parent := donor(order.init)) else "",
+        teachers=tuple(Bundle.read(path).card.id for path in order.teachers),
         software={name: metadata.version(name) for name in SOFTWARE},
         plugin=order.plugin.name if order.plugin else "",
     )
@@ -252,6 +278,7 @@ def _keep_or_compare(order: Order, settings: Settings, data: DataSet) -> None:
         "prep": settings.prep.digest,
         "data": data.digest,
         "init": order.init,
+        "teachers": [Bundle.read(path).card.id for path in order.teachers],
         "workers": order.workers,
     }
     path = order.out / SETTINGS

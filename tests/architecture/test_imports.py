@@ -28,7 +28,7 @@ LAYERS = (
     {"datasets", "report"},
     {"evaluation"},
     {"scoring", "training", "assembly"},
-    {"tuning", "optimize", "serving", "series"},
+    {"tuning", "optimize", "serving", "series", "crossvalidation"},
     {"console", "demo"},
     {"cli"},
     {"jobs"},

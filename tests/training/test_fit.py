@@ -127,6 +127,22 @@ def test_what_a_bundle_said_before_is_not_asked_again(finished, data, store, tmp
     assert logits == known | {forgotten: 9.0}
 
 
+def test_a_student_follows_the_bundle_of_an_earlier_run(finished, data, store, tmp_path):
+    _, outcome, _ = finished
+    settings = ("recipe.epochs=1", "recipe.sampling.classes=balanced", "recipe.recompute=true")
+    order = order_of(data, store, tmp_path / "student", overrides=settings, workers=1)
+    student = train(dataclasses.replace(order, teachers=(outcome.bundle.path,)), Recorder())
+    alone = train(dataclasses.replace(order, out=tmp_path / "alone"), Recorder())
+    assert student.bundle.card.teachers == (outcome.bundle.card.id,)
+    assert student.bundle.card.recipe["distill"] == {"weight": 0.5, "temperature": 2.0}
+    assert student.history[0]["train_loss"] != alone.history[0]["train_loss"]
+    facts = json.loads((tmp_path / "student" / "settings.json").read_text(encoding="utf-8"))
+    assert facts["teachers"] == [outcome.bundle.card.id]
+    other = dataclasses.replace(order, resume=True)
+    with pytest.raises(ConfigError, match="teachers differ"):
+        train(other, Recorder())
+
+
 def test_every_file_is_accounted_for(finished):
     out, outcome, _ = finished
     ledger = pq.read_table(out / "ledger.parquet").to_pylist()
