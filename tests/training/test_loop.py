@@ -378,3 +378,10 @@ def test_frozen_weights_do_not_climb():
     trainer = Trainer(task)
     trainer._step(trainer._wrapped(task.trunk), batch_of(0), 0)
     assert all(torch.equal(value, before[name]) for name, value in task.module.trunk.state_dict().items())
+
+
+def test_recomputed_activations_change_no_sharpness_aware_step():
+    whole, _ = run(SHARPNESS_AWARE)
+    again, _ = run(dataclasses.replace(SHARPNESS_AWARE, recompute=True))
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(value, weights(again)[name], msg=name)
