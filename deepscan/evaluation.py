@@ -140,6 +140,9 @@ def predictions(
 ) -> pa.Table:
     """Judge splits; return their rows of the ledger with ``logit`` and ``probability`` (null = abstained).
 
+    A split that gets pseudo-fakes has rows for them, too; see ``DataSet.held_out``. Such a row is that of the
+    real file, but for the label and the generator, which tells the kind and is added to the path.
+
     Args:
         bundle: The bundle.
         data: The data set.
@@ -150,11 +153,12 @@ def predictions(
     rows = [i for i, name in enumerate(data.ledger.column("split").to_pylist()) if name in splits]
     paths = data.ledger.column("path").to_pylist()
     told = {row: known[paths[row]] for row in rows if paths[row] in known}
-    chunks = (chunk.without(told) for split in splits for chunk in data.chunks(split))
+    chunks = (chunk.without(told) for split in splits for chunk in data.held_out(split))
     logits = told | file_logits(bundle, data.reader, [chunk for chunk in chunks if chunk.rows], judging)
-    values = pa.array([logits.get(row) for row in rows], pa.float64())
-    judged = data.ledger.take(rows).append_column("logit", values)
-    return calibrated(bundle, judged)
+    made = [row for row in logits if row < 0]
+    values = pa.array([logits.get(row) for row in [*rows, *made]], pa.float64())
+    ledger = pa.concat_tables([data.ledger.take(rows), data.pseudo_ledger(made)])
+    return calibrated(bundle, ledger.append_column("logit", values))
 
 
 def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind) -> Bundle:

@@ -28,6 +28,8 @@ class Chunk:
         rows: Rows in the group, or parts of the raw file.
         files: Row of the manifest that each Example belongs to.
         labels: Label of each Example.
+        pseudo: The Examples are pseudo-fakes made of the real ones that lie there. Their ``files`` are -1
+            minus the rows of those, so that no file has both labels.
     """
 
     place: str
@@ -35,6 +37,13 @@ class Chunk:
     rows: tuple[int, ...]
     files: tuple[int, ...]
     labels: tuple[int, ...]
+    pseudo: bool = dataclasses.field(default=False, kw_only=True)
+
+    def forged(self) -> "Chunk":
+        """Return the chunk of the pseudo-fakes of this one's real Examples."""
+        real = self.only(0)
+        files = tuple(-1 - file for file in real.files)
+        return Chunk(self.place, self.group, real.rows, files, (1,) * len(files), pseudo=True)
 
     def only(self, label: int) -> "Chunk":
         """Return the chunk with the Examples of one label."""
@@ -46,7 +55,7 @@ class Chunk:
 
     def _at(self, kept: list[int]) -> "Chunk":
         columns = (tuple(values[i] for i in kept) for values in (self.rows, self.files, self.labels))
-        return Chunk(self.place, self.group, *columns)
+        return Chunk(self.place, self.group, *columns, pseudo=self.pseudo)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

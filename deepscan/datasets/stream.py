@@ -21,6 +21,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
 from deepscan.datasets.plan import Chunk, Cut, Plan
+from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.reader import Reader
 from deepscan.datasets.store import Kind, Store, file_id, prepare_file
 from deepscan.errors import TooManyBadFilesError
@@ -113,16 +114,31 @@ class TrainingStream:
     reader: Reader
     modality: Modality
     augment: Augment
+    pseudo: PseudoFakes | None = None
 
     def unit(self, number: int) -> dict[str, NDArray[Any]]:
-        """Read, shuffle and augment one unit: input columns and ``label`` float32, [N, ...]."""
+        """Read, shuffle, forge and augment one unit.
+
+        Returns:
+            Input columns and ``label`` float32, [N, ...]; with pseudo-fakes that know where they were
+            altered also ``alpha`` uint8 [N, H, W] and ``alpha_known`` float32 [N].
+        """
         epoch, members = self.plan.unit(number)
+        labels = [self._label(member) for member in members]
+        pairs = self.pseudo.pairs(labels, self.plan.shape.batch_size, number) if self.pseudo else {}
+        for fake, real in pairs.items():
+            members[fake], labels[fake] = members[real], 1
         examples = self._read(members)
+        if self.pseudo:
+            for fake, real in pairs.items():
+                examples[real], examples[fake] = self.pseudo.pair(examples[real], epoch, int(members[real]))
+            examples = self.pseudo.with_alpha(examples)
         for i, member in enumerate(members):
+            # Both of a pair are changed alike: neither class may be told by its augmentation.
             rng = np.random.default_rng([self.plan.seed, epoch, int(member), 1])
             examples[i] = self.modality.augment(examples[i], self.augment, rng)
-        labels = [self._label(member) for member in members]
-        return batch(examples, self.reader.prep) | {"label": np.asarray(labels, np.float32)}
+        extra = self.pseudo.columns(examples, labels, pairs) if self.pseudo else {}
+        return batch(examples, self.reader.prep) | extra | {"label": np.asarray(labels, np.float32)}
 
     def _label(self, member: int) -> int:
         chunk, position = self.plan.locate(member)

@@ -24,7 +24,15 @@ from deepscan.metrics import auc
 from deepscan.objectives import Objective
 from deepscan.recipe import Recipe
 from deepscan.training.memory import recompute
-from deepscan.training.state import MovingAverage, Progress, build_optimizer, parameter_groups, rate_factor
+from deepscan.training.state import (
+    MovingAverage,
+    Progress,
+    ascended,
+    build_optimizer,
+    kept_buffers,
+    parameter_groups,
+    rate_factor,
+)
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -201,13 +209,34 @@ class Trainer:
         task, recipe = self.task, self.task.recipe
         is_last = (number + 1) % recipe.accumulate == 0 or number + 1 == task.steps_per_epoch
         waits = not is_last and isinstance(model, DistributedDataParallel)
-        with model.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
-            with torch.autocast(task.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-                loss = task.objective(model, batch)["loss"]
+        with contextlib.ExitStack() as around:
+            told = self._climb(batch, around) if recipe.optimizer.sam_rho else None
+            if waits:
+                around.enter_context(model.no_sync())  # type: ignore[operator]
+            loss = self._loss(model, batch)
             self.scaler.scale(loss / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
         if is_last:
             self._update()
-        return loss.detach()
+        return (loss if told is None else told).detach()
+
+    def _loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        task = self.task
+        with torch.autocast(task.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
+            return task.objective(model, batch)["loss"]
+
+    def _climb(self, batch: Batch, around: contextlib.ExitStack) -> Tensor:
+        """Move the weights up the slope of a batch's loss until ``around`` is left; return that loss.
+
+        Every worker, and every batch of an accumulation, climbs its own slope (m-sharpness; Foret et al.,
+        section 4.1): no gradient is kept or exchanged, so the module is asked and not its wrapper.
+        """
+        task = self.task
+        parameters = [p for p in task.module.parameters() if p.requires_grad]
+        loss = self._loss(task.module, batch)
+        slopes = torch.autograd.grad(self.scaler.scale(loss), parameters, allow_unused=True)
+        around.enter_context(kept_buffers(task.module))
+        around.enter_context(ascended(parameters, slopes, task.recipe.optimizer.sam_rho))
+        return loss
 
     def _update(self) -> None:
         task, recipe = self.task, self.task.recipe

@@ -20,7 +20,7 @@ from deepscan.recipe import Recipe
 from deepscan.training.fit import BEST, RAY_RUN, check_folder
 from deepscan.training.loop import amp_dtype
 from deepscan.training.memory import kept_bytes, recompute
-from deepscan.training.run import LEDGER, Order, Settings, prepared_alike, settle
+from deepscan.training.run import LEDGER, Order, Settings, prepared_alike, pseudo_fakes, settle
 from deepscan.training.start import check_init
 
 PROBE = 2
@@ -68,7 +68,8 @@ def preview(order: Order) -> dict[str, str]:
     settings = prepared_alike(settle(spec, order.overrides), order)
     check_folder(order.out, order.resume)
     taken = check_init(spec, settings.model, order.init)
-    manifest = divide(order.origin)
+    needs_fakes = pseudo_fakes(settings) is None
+    manifest = divide(dataclasses.replace(order.origin, needs_fakes=needs_fakes))
     with connected(order.address):
         resources = plan_resources(order.workers, *available(), order.least, node_cpus())
     memory = needed(spec, settings)

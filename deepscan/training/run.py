@@ -17,6 +17,7 @@ from deepscan.calibration import Kind
 from deepscan.cluster import available, connected, node_cpus, plan_resources
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Chunk, Plan, Shape
+from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.sampling import weights
 from deepscan.datasets.stream import TrainingStream
 from deepscan.errors import ConfigError
@@ -141,6 +142,7 @@ def train(order: Order, watch: Watch) -> Outcome:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
     settings = prepared_alike(settle(spec, order.overrides), order)
+    pseudo = pseudo_fakes(settings)
     check_folder(order.out, order.resume)
     tracking.check(order.track)
     if taken := check_init(spec, settings.model, order.init):
@@ -150,14 +152,16 @@ def train(order: Order, watch: Watch) -> Outcome:
         if settings.recipe.sync_norm and not resources.worker_gpus:
             msg = "recipe.sync_norm needs a GPU for every worker; leave it out, or use accumulate."
             raise ConfigError(msg)
-        data = open_dataset(order.origin, settings.prep, order.out / LEDGER, 1.0, watch)
+        origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None)
+        data = open_dataset(origin, settings.prep, order.out / LEDGER, 1.0, watch)
+        data = data if pseudo is None else data.with_pseudo_fakes(pseudo)
         _keep_or_compare(order, settings, data)
         streams = _streams(settings, data, order)
         job = Job(
             out=order.out,
             card=_card(order, settings, data),
             recipe=settings.recipe,
-            counts=data.counts("train"),
+            counts=_counts(settings.recipe, data),
             inputs=tuple(settings.prep.inputs),
             cut=streams.training.plan.cut,
             resources=resources,
@@ -261,8 +265,21 @@ def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
         reader=reader,
         modality=load_modalities().get(settings.spec.modality),
         augment=recipe.augment,
+        pseudo=reader.pseudo,
     )
-    return Streams(training=training, validation=data.chunks("val"), reader=reader)
+    return Streams(training=training, validation=data.held_out("val"), reader=reader)
+
+
+def _counts(recipe: Recipe, data: DataSet) -> tuple[int, int]:
+    """Return how many real and fake files training sees, pseudo-fakes among them."""
+    real, fake = data.counts("train")
+    alone = recipe.pseudo.is_on and recipe.learns_from == "real"
+    return recipe.pseudo.counts(real, 0 if alone else fake)
+
+
+def pseudo_fakes(settings: Settings) -> PseudoFakes | None:
+    modality, recipe = load_modalities().get(settings.spec.modality), settings.recipe
+    return PseudoFakes.of(modality, settings.prep, recipe.pseudo, recipe.seed)
 
 
 def _seen(chunks: list[Chunk], recipe: Recipe) -> list[Chunk]:
@@ -286,12 +303,21 @@ def _card(order: Order, settings: Settings, data: DataSet) -> Card:
             "digest": data.digest,
             "files": {name: splits.count(name) for name in ("train", "val", "test")},
             "status": account(data.ledger),
+            **_told_of_pseudo_fakes(settings.recipe, data),
         },
         parent=parent.card.id if (parent := donor(order.init)) else "",
         teachers=tuple(Bundle.read(path).card.id for path in order.teachers),
         software={name: metadata.version(name) for name in SOFTWARE},
         plugin=order.plugin.name if order.plugin else "",
     )
+
+
+def _told_of_pseudo_fakes(recipe: Recipe, data: DataSet) -> dict[str, Any]:
+    """Say on the card what was learnt from, and judged on, pseudo-fakes."""
+    if data.reader.pseudo is None:
+        return {}
+    judged = [name for name in ("val", "test") if data.forges(name)]
+    return {"pseudo_fakes": {"kind": recipe.pseudo.kind, "splits": ["train", *judged]}}
 
 
 def _keep_or_compare(order: Order, settings: Settings, data: DataSet) -> None:

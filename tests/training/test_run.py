@@ -1,13 +1,16 @@
 """What a run refuses before any work; needs no cluster."""
 
 import dataclasses
+import types
 
 import pytest
 
+from deepscan.config import override
 from deepscan.datasets.dataset import Origin
 from deepscan.errors import BundleError, ConfigError
 from deepscan.models.catalog import load_builtin
-from deepscan.training.run import Order, settle, train
+from deepscan.recipe import Recipe
+from deepscan.training.run import Order, _counts, settle, train
 from deepscan.watch import LogWatch
 
 
@@ -38,3 +41,27 @@ def test_weights_that_do_not_exist_are_refused_before_the_data_are_looked_at(tmp
         train(dataclasses.replace(order, init="imagenet"), LogWatch())
     with pytest.raises(BundleError, match="is no bundle"):
         train(dataclasses.replace(order, init=str(tmp_path / "gone")), LogWatch())
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ((), (10, 6)),
+        (("learns_from=real",), (10, 6)),
+        (("pseudo.kind=self-blended",), (5, 11)),
+        (("pseudo.kind=self-blended", "learns_from=real"), (5, 5)),
+    ],
+)
+def test_class_weights_are_reckoned_from_what_training_sees(settings, counts):
+    data = types.SimpleNamespace(counts={"train": (10, 6)}.get)
+    assert _counts(override(Recipe(), settings), data) == counts
+
+
+def test_pseudo_fakes_that_a_modality_lacks_are_refused_before_the_data_are_looked_at(tmp_path):
+    origin = Origin(path=tmp_path / "nowhere", store=tmp_path)
+    order = Order(
+        model="cnn", origin=origin, out=tmp_path / "out", overrides=("recipe.pseudo.kind=self-blend",)
+    )
+    with pytest.raises(ConfigError, match="Did you mean 'self-blended'"):
+        train(order, LogWatch())
+    assert not (tmp_path / "out").exists()
