@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import ray
 import ray.data
+import ray.util.state
 
 from deepscan.errors import ConfigError, ResourceError
 
@@ -32,10 +33,15 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a campaign keeps its own journal
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output of Tune draws boxes even when it is told to be silent
 }
 DATA_CPUS = 1.0
 MIN_WORKER_CPUS = 0.1
 ELASTIC_TASK_CPUS = 0.25
+DRIVER_CPUS = 0.01
+"""Of the process that starts the workers of a trial; Tune takes no 0."""
+
 OBJECT_STORE_BYTES = 1 * 2**30
 
 
@@ -141,6 +147,102 @@ def node_cpus() -> list[float]:
     return [float(cpus) for cpus in found if cpus]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What a search asks for.
+
+    Attributes:
+        trials: Trials in all.
+        workers: Training processes of a trial.
+        cpus: CPUs of a trial; None = one for each of its processes and, with several, one for their data.
+        gpus: GPUs of a trial, or a part of one; None = one for each process where there are enough.
+    """
+
+    trials: int
+    workers: int = 1
+    cpus: float | None = None
+    gpus: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrialPlan:
+    """What the trials of a search take of the cluster.
+
+    Attributes:
+        concurrent: Trials at a time.
+        cpus: Logical CPUs of each.
+        gpus: GPUs of each.
+        threads: Computing threads of a trial that is one process.
+        resources: How a trial of several processes divides its share; None = it is one process.
+    """
+
+    concurrent: int
+    cpus: float
+    gpus: float
+    threads: int
+    resources: Resources | None = None
+
+    def __str__(self) -> str:
+        """Say who gets what."""
+        gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
+        text = f"{self.concurrent} trial(s) at a time, each on {self.cpus:g} CPU{gpus}"
+        if self.resources is None:
+            return f"{text} ({self.threads} thread(s))"
+        each = self.resources
+        return (
+            f"{text} ({each.workers} workers of {each.worker_cpus:g} CPU, {each.data_cpus:g} for their data)"
+        )
+
+
+def plan_trials(share: Share, cpus: float, gpus: float) -> TrialPlan:
+    """Divide the cluster among the trials of a search.
+
+    A trial of one process makes its batches itself. One of several has a data stream beside its workers,
+    and a process that starts them.
+
+    Args:
+        share: What is asked for.
+        cpus: Logical CPUs of the cluster.
+        gpus: GPUs of the cluster.
+
+    Raises:
+        ResourceError: Not even one trial fits.
+    """
+    alone = share.workers == 1
+    wanted_cpus = share.cpus or (1.0 if alone else min(cpus, share.workers + DATA_CPUS))
+    enough = share.workers if gpus >= share.workers else 0
+    wanted_gpus = float(enough if share.gpus is None else share.gpus)
+    fitting = min(_times(cpus, wanted_cpus), _times(gpus, wanted_gpus) if wanted_gpus else share.trials)
+    if fitting < 1:
+        msg = (
+            f"A trial of {wanted_cpus:g} CPUs and {wanted_gpus:g} GPUs does not fit into a cluster of "
+            f"{cpus:g} CPUs and {gpus:g} GPUs. Ask for less with --trial-cpus and --trial-gpus, or add nodes."
+        )
+        raise ResourceError(msg)
+    within = None if alone else plan_resources(share.workers, wanted_cpus - DRIVER_CPUS, wanted_gpus)
+    return TrialPlan(
+        concurrent=min(fitting, share.trials),
+        cpus=wanted_cpus,
+        gpus=wanted_gpus,
+        threads=max(1, int(wanted_cpus)),
+        resources=within,
+    )
+
+
+def _times(whole: float, part: float) -> int:
+    """Return how often a part fits; sums of hundredths may be a hair too large."""
+    return int(whole / part + 1e-9)
+
+
+def states_answer() -> bool:
+    """Tell whether the cluster can be asked what is running, which takes its dashboard."""
+    try:
+        ray.util.state.list_actors(limit=1, timeout=10)
+    except (ray.util.state.exception.RayStateApiException, OSError):
+        return False
+    return True
+
+
 def available() -> tuple[float, float]:
     """Return the CPUs and GPUs of the cluster."""
     totals: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -148,11 +250,14 @@ def available() -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def connected(address: str | None = None, cpus: int | None = None) -> Iterator[None]:
+def connected(
+    address: str | None = None, cpus: int | None = None, *, dashboard: bool = False
+) -> Iterator[None]:
     """Connect to Ray for the time of the block.
 
     An address (or ``RAY_ADDRESS``, which Ray sets inside a job) is connected to; otherwise a private
-    cluster on 127.0.0.1 is started and stopped. Where the process is connected already, it stays so.
+    cluster on 127.0.0.1 is started and stopped, with a dashboard if asked for. Where the process is
+    connected already, it stays so.
 
     Raises:
         ResourceError: The cluster at the address does not answer.
@@ -167,7 +272,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
         if address:
             ray.init(address=address, logging_level=logging.WARNING)
         else:
-            _start_local(cpus)
+            _start_local(cpus, dashboard)
     except ConnectionError as error:
         msg = f"No Ray cluster answers at {address}: {error}. Run 'ray start --head', or give none."
         raise ResourceError(msg) from error
@@ -178,7 +283,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
         ray.shutdown()
 
 
-def _start_local(cpus: int | None) -> None:
+def _start_local(cpus: int | None, dashboard: bool) -> None:
     shared_memory = os.statvfs("/dev/shm")  # noqa: S108  (its free space is asked for; nothing is written)
     free_bytes = shared_memory.f_bavail * shared_memory.f_frsize
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors trigger a false alarm in it
@@ -186,7 +291,8 @@ def _start_local(cpus: int | None) -> None:
         address="local",
         num_cpus=cpus or max(2, os.cpu_count() or 2),
         object_store_memory=min(OBJECT_STORE_BYTES, max(free_bytes // 2, 80 * 2**20)),
-        include_dashboard=False,
+        include_dashboard=dashboard,
+        dashboard_port=0,
         logging_level=logging.ERROR,
         log_to_driver=False,
     )

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from deepscan.evaluation import Outcome
     from deepscan.fusion import FusionPolicy
     from deepscan.series import Result
+    from deepscan.tuning.run import Found
 
 COMPARED = ("accuracy", "precision", "recall", "f1", "auc", "eer")
+SHOWN_TRIALS = 10
 COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
 
 
@@ -161,6 +163,28 @@ def show_folds(console: Console, result: "Folded", out: pathlib.Path) -> None:
     console.out(f"Report: {out / 'report.html'}", highlight=False)
 
 
+def show_campaign(console: Console, found: "Found") -> None:
+    """Print the best trials of a search with their settings, what the winner came to, and where it is."""
+    out, names = found.campaign.order.out, list(found.space.ranges)
+    rows = [
+        (
+            trial.id,
+            _number(trial.best.metrics["val_auc"]),
+            len(trial.epochs),
+            trial.state,
+            *(_setting(trial.best.settings[name]) for name in names),
+        )
+        for trial in found.ranked[:SHOWN_TRIALS]
+    ]
+    title = f"Best of {len(found.trials)} trials, by validation AUC"
+    console.print(grid(title, ("trial", "AUC", "epochs", "state", *names), rows))
+    for trial in found.trials:
+        if trial.state == "failed":
+            console.print(Text(f"Trial {trial.id} failed: {trial.why}", style="yellow"))
+    show_outcome(console, found.outcome, out / "best")
+    console.out(f"Settings: {out / 'best.json'}\nCampaign: {out / 'campaign.html'}", highlight=False)
+
+
 def comparison_table(title: str, metrics: Mapping[str, Any]) -> Table:
     """Return the main figures with their 95 % intervals, a row for each name of an ensemble's ``metrics``."""
     columns = ("", "files", *(FIGURES[name][0] for name in COMPARED))
@@ -221,6 +245,10 @@ def _row(v: Verdict) -> tuple[object, ...]:
     abstained = "; ".join(f"{a.detector} ({a.reason}): {a.message}" for a in v.abstentions)
     disagree = "" if spread is None else f"{spread:.2f}"
     return v.media.name, label, _number(v.probability), interval, disagree, parts, abstained
+
+
+def _setting(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import typer
 
-from deepscan.cli import auditing, data, ensembles, importing, judging, serving, training
+from deepscan.cli import auditing, data, ensembles, importing, judging, serving, training, tuning
 from deepscan.cli.program import EXIT_CODES, INTERRUPTED, Commands, console, exit_code
 
 __all__ = ["EXIT_CODES", "INTERRUPTED", "app", "exit_code", "main", "run_job"]
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(training.app)
+app.add_typer(tuning.app)
 app.add_typer(judging.app)
 app.add_typer(serving.app)
 app.add_typer(ensembles.app, name="ensemble")

@@ -51,6 +51,10 @@ def train(
         list[str] | None,
         typer.Option(help="Model; with 'all' may be repeated. `deepscan models` lists them."),
     ] = None,
+    recipe: Annotated[
+        pathlib.Path | None,
+        typer.Option(help="JSON file of settings, as best.json of `tune`; not with 'all'."),
+    ] = None,
     settings: Set = None,
     workers: Workers = 1,
     min_workers: MinWorkers = None,
@@ -78,17 +82,24 @@ def train(
     `train all` does so for several models, each in OUT/MODEL, and fits OUT/ensemble.json over them;
     `--set MODEL:recipe.epochs=5` is for one of them, and `--fusion` for the ensemble.
     """
-    from deepscan.training.run import Order
+    from deepscan.training.run import Order, read_recipe
 
     models = _models(
-        scope, model, name=name, weights=weights, teacher=teacher, dry_run=dry_run, fusion=fusion
+        scope,
+        model,
+        name=name,
+        weights=weights,
+        teacher=teacher,
+        dry_run=dry_run,
+        recipe=recipe,
+        fusion=fusion,
     )
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
         model=models[0] if models else "",
         origin=dataclasses.replace(origin, keep=materialize, seed=split_seed),
         out=out,
-        overrides=tuple(settings or ()),
+        overrides=(*(read_recipe(recipe) if recipe else ()), *(settings or ())),
         workers=workers,
         least=min_workers,
         init=weights,
@@ -148,7 +159,7 @@ def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> No
 def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[str, ...]:
     """Return the models to train; none = the standard ones. Refuse what does not go with the scope."""
     models = tuple(given or ())
-    misplaced = ("name", "weights", "teacher", "dry_run") if scope == "all" else ("fusion",)
+    misplaced = ("name", "weights", "teacher", "dry_run", "recipe") if scope == "all" else ("fusion",)
     for option in misplaced:
         if single[option]:
             whose = "a single model" if scope == "all" else "train all"

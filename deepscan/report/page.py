@@ -97,7 +97,7 @@ class _Table(NamedTuple):
 
 def render(page: Page) -> str:
     """Return the report as the text of one HTML file."""
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     return template.render(
         page=page,
         figures=FIGURES,
@@ -125,7 +125,8 @@ def to_json(page: Page) -> str:
     return json.dumps(content, indent=2, allow_nan=False)
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return the templates of this folder; all that they fill in is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

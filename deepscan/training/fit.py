@@ -232,7 +232,7 @@ def _train(job: Job, pace: Any, held_out: HeldOut) -> None:
     checkpoint = ray.train.get_checkpoint()
     progress, states = state.load(pathlib.Path(checkpoint.path)) if checkpoint else (None, None)
     cut = job.cut.shared_by(context.get_world_size())
-    task = _task(job, cut, device, context.get_world_rank())
+    task = task_of(job, cut, device, context.get_world_rank())
     trainer = loop.Trainer(task, states, progress)
     batches = ray.train.get_dataset_shard("train").iter_torch_batches(
         batch_size=job.recipe.batch_size,
@@ -249,7 +249,13 @@ def _train(job: Job, pace: Any, held_out: HeldOut) -> None:
         )
 
 
-def _task(job: Job, cut: Cut, device: torch.device, rank: int) -> loop.Task:
+def task_of(job: Job, cut: Cut, device: torch.device, rank: int) -> loop.Task:
+    """Return what a rank trains: the model with the weights that it starts from, on its device.
+
+    Raises:
+        AssetError: ImageNet weights cannot be fetched.
+        BundleError: A bundle to start or to learn from cannot be used.
+    """
     if job.plugin:
         load_plugin(job.plugin)
     spec = load_builtin().get(job.card.model)

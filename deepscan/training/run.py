@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from deepscan import config
 from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
-from deepscan.cluster import available, connected, node_cpus, plan_resources
+from deepscan.cluster import Resources, available, connected, node_cpus, plan_resources
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Chunk, Plan, Shape
 from deepscan.datasets.pseudo import PseudoFakes
@@ -129,6 +129,34 @@ def settle(spec: ModelSpec, overrides: tuple[str, ...]) -> Settings:
     )
 
 
+def as_overrides(values: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
+    """Return settings, dotted or nested, as the overrides that ``settle`` takes."""
+    texts: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            texts += as_overrides(value, f"{prefix}{name}.")
+        else:
+            texts.append(f"{prefix}{name}={json.dumps(value)}")
+    return tuple(texts)
+
+
+def read_recipe(path: pathlib.Path) -> tuple[str, ...]:
+    """Return the overrides in a recipe file: a JSON object of settings, dotted or nested.
+
+    Raises:
+        ConfigError: The file is absent or no such object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"The recipe {path} cannot be read: {error}. Give a JSON file, such as best.json of a search."
+        raise ConfigError(msg) from error
+    if not isinstance(values, dict):
+        msg = f"The recipe {path} is a JSON {type(values).__name__}; it must be an object of settings."
+        raise ConfigError(msg)
+    return as_overrides(values)
+
+
 def train(order: Order, watch: Watch) -> Outcome:
     """Run an order to its end.
 
@@ -142,7 +170,7 @@ def train(order: Order, watch: Watch) -> Outcome:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
     settings = prepared_alike(settle(spec, order.overrides), order)
-    pseudo = pseudo_fakes(settings)
+    pseudo_fakes(settings)
     check_folder(order.out, order.resume)
     tracking.check(order.track)
     if taken := check_init(spec, settings.model, order.init):
@@ -152,23 +180,9 @@ def train(order: Order, watch: Watch) -> Outcome:
         if settings.recipe.sync_norm and not resources.worker_gpus:
             msg = "recipe.sync_norm needs a GPU for every worker; leave it out, or use accumulate."
             raise ConfigError(msg)
-        origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None)
-        data = open_dataset(origin, settings.prep, order.out / LEDGER, 1.0, watch)
-        data = data if pseudo is None else data.with_pseudo_fakes(pseudo)
+        data = opened(order, settings, watch)
         _keep_or_compare(order, settings, data)
-        streams = _streams(settings, data, order)
-        job = Job(
-            out=order.out,
-            card=_card(order, settings, data),
-            recipe=settings.recipe,
-            counts=_counts(settings.recipe, data),
-            inputs=tuple(settings.prep.inputs),
-            cut=streams.training.plan.cut,
-            resources=resources,
-            init=order.init,
-            teachers=order.teachers,
-            plugin=order.plugin,
-        )
+        job, streams = assemble(order, settings, data, resources)
         watch.stage(f"Training {order.model} on {order.workers} worker(s)")
         with _tracked(order, job.card) as tracked:
 
@@ -212,6 +226,42 @@ def prepared_alike(settings: Settings, order: Order) -> Settings:
         msg = "A student is prepared as its teachers are; leave out the settings of prep."
         raise ConfigError(msg)
     return dataclasses.replace(settings, prep=common_prep(settings.spec, order.teachers))
+
+
+def opened(order: Order, settings: Settings, watch: Watch) -> DataSet:
+    """Return the data that an order names, prepared, with the pseudo-fakes that the recipe asks for.
+
+    Raises:
+        ConfigError: The modality has no such pseudo-fakes.
+        DataError: The data cannot be used.
+    """
+    pseudo = pseudo_fakes(settings)
+    origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None)
+    data = open_dataset(origin, settings.prep, order.out / LEDGER, 1.0, watch)
+    return data if pseudo is None else data.with_pseudo_fakes(pseudo)
+
+
+def assemble(order: Order, settings: Settings, data: DataSet, resources: Resources) -> tuple[Job, Streams]:
+    """Return what the workers of a run are told, and what they read.
+
+    Raises:
+        BundleError: The bundle to start from cannot be used.
+        DataError: There is nothing to train on.
+    """
+    streams = _streams(settings, data, order)
+    job = Job(
+        out=order.out,
+        card=_card(order, settings, data),
+        recipe=settings.recipe,
+        counts=_counts(settings.recipe, data),
+        inputs=tuple(settings.prep.inputs),
+        cut=streams.training.plan.cut,
+        resources=resources,
+        init=order.init,
+        teachers=order.teachers,
+        plugin=order.plugin,
+    )
+    return job, streams
 
 
 def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
@@ -278,6 +328,11 @@ def _counts(recipe: Recipe, data: DataSet) -> tuple[int, int]:
 
 
 def pseudo_fakes(settings: Settings) -> PseudoFakes | None:
+    """Return the maker of the pseudo-fakes that the recipe asks for; None = it asks for none.
+
+    Raises:
+        ConfigError: The modality has no such pseudo-fakes.
+    """
     modality, recipe = load_modalities().get(settings.spec.modality), settings.recipe
     return PseudoFakes.of(modality, settings.prep, recipe.pseudo, recipe.seed)
 

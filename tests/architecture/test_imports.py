@@ -42,6 +42,7 @@ HOMES = {
     "av": {"media", "evidence"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
+    "optuna": {"tuning"},
     "typer": {"cli"},
     "rich": {"cli", "console"},
 }
@@ -49,7 +50,9 @@ RAY_MODULES = {
     "deepscan.cluster",
     "deepscan.datasets.stream",
     "deepscan.training.fit",
-    "deepscan.tuning",
+    "deepscan.tuning.run",
+    "deepscan.tuning.search",
+    "deepscan.tuning.trial",
     "deepscan.evaluation",
     "deepscan.scoring",
     "deepscan.serving.replica",
