@@ -1,6 +1,7 @@
 """What scoring takes of a cluster, worked out before anything runs."""
 
 import dataclasses
+import math
 import pathlib
 
 from deepscan.errors import ConfigError, ResourceError
@@ -67,8 +68,8 @@ def plan_pools(work: Work, cpus: float, gpus: float) -> Pools:
         raise ConfigError(msg)
     on_gpu = work.device == "cuda" or (work.device == "auto" and gpus >= 1)
     actors = work.actors or max(1, int(gpus if on_gpu else cpus))
-    left = int(cpus - actors * ACTOR_CPUS)
-    preparers = work.prepare_cpus if work.prepare_cpus is not None else max(1, left) if on_gpu else 0
+    left = math.floor(cpus - actors * ACTOR_CPUS)
+    preparers = work.prepare_cpus if work.prepare_cpus is not None else max(0, left) * on_gpu
     if preparers > left or (on_gpu and actors > gpus):
         msg = (
             f"{actors} actors of {ACTOR_CPUS:g} CPUs{' and a GPU' if on_gpu else ''}, and {preparers} CPUs "
