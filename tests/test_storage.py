@@ -41,7 +41,7 @@ def test_what_is_not_there(folder):
     assert list(storage.look_up([gone])) == [storage.Entry(gone, None, None)]
     assert not storage.is_folder(gone)
     for act in (storage.read, storage.remove, lambda location: list(storage.files(location))):
-        with pytest.raises(StorageError, match="gone cannot be (read|deleted)"):
+        with pytest.raises(StorageError, match=r"gone cannot be (read|deleted)"):
             act(gone)
 
 
@@ -66,7 +66,7 @@ def test_linked_folders_are_not_entered_and_linked_files_are_read(tmp_path):
 def test_what_could_not_be_written_leaves_nothing_and_the_old_stays(tmp_path):
     location = str(tmp_path / "part")
     storage.write(location, b"old")
-    with small_disk(1000), pytest.raises(StorageError, match="part cannot be written .*too large"):
+    with small_disk(1000), pytest.raises(StorageError, match=r"part cannot be written .*too large"):
         storage.write(location, b"x" * 100_000)
     assert [path.name for path in tmp_path.iterdir()] == ["part"]
     assert storage.read(location) == b"old"

@@ -69,13 +69,23 @@ def score(data: str, out: str, chosen: Selection, work: Work, watch: Watch) -> d
     watch.advance(int(done.sum()), len(inbox))
     if not done.all():
         pools = plan_pools(work, *available())
-        pieces = _Scoring(chosen, work, pools)
-        _write(pieces.rounds(inbox, done), inbox, parts, watch)
+        rows = _Scoring(chosen, work, pools)
+        collect(rows.rounds(inbox, done), inbox, parts, watch)
     return count(parts.out, inbox)
 
 
-def _write(batches: Iterator[tuple[pa.Table, int]], inbox: pa.Table, parts: Parts, watch: Watch) -> None:
-    """Write rows as they come, a part from time to time; what has come is written whatever happens."""
+def collect(batches: Iterator[tuple[pa.Table, int]], inbox: pa.Table, parts: Parts, watch: Watch) -> None:
+    """Write rows as they come, a part from time to time; what has come is written whatever happens.
+
+    Args:
+        batches: Rows of ``NUMBERED``, and how many files are done with them.
+        inbox: The files.
+        parts: Where the rows go.
+        watch: Is told how many files are done.
+
+    Raises:
+        StorageError: A part cannot be written.
+    """
     start_s = first_s = time.monotonic()
     waiting: list[pa.Table] = []
     try:

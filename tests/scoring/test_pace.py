@@ -13,7 +13,9 @@ def test_many_takers_share_one_rate():
     assert len([s for s in begun_s if s <= 100.0]) == 20, "a second's worth may begin at once"
     begun_s.sort()
     assert 200 / 20 - 1 - 1e-6 <= begun_s[-1] - begun_s[0] <= 200 / 20
-    assert all(late - early >= 1 - 0.05 - 1e-9 for early, late in zip(begun_s[20:], begun_s[40:], strict=False))
+    assert all(
+        late - early >= 1 - 0.05 - 1e-9 for early, late in zip(begun_s[20:], begun_s[40:], strict=False)
+    )
 
 
 def test_who_pauses_saves_no_more_than_a_second():
