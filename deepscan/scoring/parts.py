@@ -57,17 +57,18 @@ class Parts:
             StorageError: The folder cannot be read or written.
         """
         done = np.zeros(len(inbox), np.bool_)
-        ids = inbox.column("file_id")
-        for location in _parts(self.out):
-            rows = _read(location, ("path", "file_id", "error"))
-            place = _places(rows, inbox)
-            listed = pc.is_valid(place)
-            same = pc.equal(ids.take(place), rows.column("file_id"))
-            lost = pc.fill_null(pc.equal(rows.column("error"), StorageError.__name__), False)
-            kept = pc.fill_null(pc.and_(same, pc.invert(lost)), True)
-            done[place.filter(pc.and_(listed, kept)).to_numpy()] = True
-            if not pc.all(kept).as_py():
-                self._keep(location, kept)
+        locations = _parts(self.out)
+        rows, sizes = _read_all(locations, ("path", "file_id", "error"))
+        place = _places(rows, inbox)
+        same = pc.equal(inbox.column("file_id").take(place), rows.column("file_id"))
+        lost = pc.fill_null(pc.equal(rows.column("error"), StorageError.__name__), False)
+        kept = pc.fill_null(pc.and_(same, pc.invert(lost)), True).combine_chunks()
+        done[place.filter(pc.and_(pc.is_valid(place), kept)).to_numpy()] = True
+        ends = np.cumsum(sizes)
+        for location, size, end in zip(locations, sizes, ends, strict=True):
+            mine = kept.slice(end - size, size)
+            if not pc.all(mine).as_py():
+                self._keep(location, mine)
         return done
 
     def write(self, rows: pa.Table) -> None:
@@ -125,17 +126,22 @@ def count(out: str, inbox: pa.Table) -> dict[str, int]:
     Raises:
         StorageError: The folder cannot be read.
     """
-    counts: Counter[str] = Counter()
-    for location in _parts(storage.absolute(out)):
-        rows = _read(location, ("path", "status", "label"))
-        ours = rows.filter(pc.is_valid(_places(rows, inbox)))
-        counts.update(row["label"] if row["status"] == SCORED else row["status"] for row in ours.to_pylist())
-    return dict(counts)
+    rows, _ = _read_all(_parts(storage.absolute(out)), ("path", "status", "label"))
+    ours = rows.filter(pc.is_valid(_places(rows, inbox)))
+    words = pc.if_else(pc.equal(ours.column("status"), SCORED), ours.column("label"), ours.column("status"))
+    return dict(Counter(words.to_pylist()))
 
 
 def _places(rows: pa.Table, inbox: pa.Table) -> Any:
     """Return which row of the inbox the file of each row is; null = none of them."""
     return pc.index_in(rows.column("path").combine_chunks(), value_set=inbox.column("path").combine_chunks())
+
+
+def _read_all(locations: Sequence[str], columns: Sequence[str]) -> tuple[pa.Table, list[int]]:
+    """Return some columns of several parts as one table, and how many rows each part has."""
+    tables = [_read(location, columns) for location in locations]
+    empty = SCHEMA.empty_table().select(list(columns))
+    return pa.concat_tables([empty, *tables]), [len(table) for table in tables]
 
 
 def _parts(out: str) -> list[str]:

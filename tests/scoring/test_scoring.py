@@ -141,6 +141,6 @@ def test_pieces_are_of_few_files_and_few_bytes():
     table = pa.table({"path": [str(i) for i in range(1006)], "size_bytes": pa.array(sizes, pa.int64())})
     pieces = run._pieces(table, np.arange(1, 1006), 64)
     lengths = [len(piece) for piece in pieces]
-    assert lengths == [64] * 15 + [40, 1, 1, 1, 1, 1]
+    assert lengths == [64] * 15 + [40, 1, 1, 1, 2]
     assert [n for piece in pieces for n in piece.column("number").to_pylist()] == list(range(1, 1006))
     assert [len(piece) for piece in run._pieces(table, np.arange(12), 64)] == [2] * 6
