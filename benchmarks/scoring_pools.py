@@ -22,7 +22,7 @@ from deepscan.ensemble import Selection, select
 from deepscan.media.source import Media
 from deepscan.pipeline import analyze
 from deepscan.scoring.plan import Work
-from deepscan.scoring.run import score
+from deepscan.scoring.run import open_task, score
 from deepscan.watch import LogWatch
 
 DIVISIONS = {
@@ -61,7 +61,7 @@ def main() -> None:
             for name, work in DIVISIONS.items():
                 with tempfile.TemporaryDirectory() as out:
                     start_s = time.perf_counter()
-                    score(str(given.data), out, chosen, work, LogWatch())
+                    score(open_task(str(given.data), out, chosen, LogWatch()), work, LogWatch())
                     speeds[name].append(files / (time.perf_counter() - start_s))
     medians = {name: round(statistics.median(each), 2) for name, each in speeds.items()}
     result = {"files": files, "cores": os.cpu_count(), "rounds": given.rounds, "files_per_s": medians}

@@ -1,5 +1,6 @@
 """The command that judges files by the million."""
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -26,7 +27,7 @@ def score(
         typer.Option(min=0, help="CPUs that only read and prepare files; default: 0, all others with GPUs."),
     ] = None,
     limit_rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Most files a second, of all actors together.")
+        float | None, typer.Option(min=0.01, help="Most files a second, of all actors together.")
     ] = None,
     device: Device = "auto",
     plugin: Plugin = None,
@@ -38,6 +39,7 @@ def score(
     from deepscan.console import grid, watching
     from deepscan.ensemble import select
     from deepscan.scoring.plan import Work
+    from deepscan.scoring.run import open_task
     from deepscan.scoring.run import score as run_score
 
     # The actors do this too, but what they raise arrives as an error of Ray.
@@ -48,6 +50,8 @@ def score(
         found.module()
         found.prep().resolved()
     work = Work(device=device, actors=actors, prepare_cpus=prepare_cpus, rate_hz=limit_rate, plugin=plugin)
-    with watching(console) as watch, connected(address):
-        counts = run_score(data, out, chosen, work, watch)
+    with watching(console) as watch:
+        task = open_task(data, out, chosen, watch)
+        with contextlib.nullcontext() if task.finished else connected(address):
+            counts = run_score(task, work, watch)
     console.print(grid(f"Scores: {out}", ("label", "files"), counts.items()))

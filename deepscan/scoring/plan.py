@@ -31,6 +31,16 @@ class Work:
     rate_hz: float | None = None
     plugin: pathlib.Path | None = None
 
+    def __post_init__(self) -> None:
+        """Check the device.
+
+        Raises:
+            ConfigError: It is unknown.
+        """
+        if self.device not in DEVICES:
+            msg = f"{self.device!r} is no device here, where Ray gives out GPUs; write {', '.join(DEVICES)}."
+            raise ConfigError(msg)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Pools:
@@ -60,12 +70,8 @@ def plan_pools(work: Work, cpus: float, gpus: float) -> Pools:
         gpus: GPUs of the cluster.
 
     Raises:
-        ConfigError: The device is unknown.
         ResourceError: It does not fit.
     """
-    if work.device not in DEVICES:
-        msg = f"{work.device!r} is no device here, where Ray gives out GPUs; write {', '.join(DEVICES)}."
-        raise ConfigError(msg)
     on_gpu = work.device == "cuda" or (work.device == "auto" and gpus >= 1)
     actors = work.actors or max(1, int(gpus if on_gpu else cpus))
     left = math.floor(cpus - actors * ACTOR_CPUS)

@@ -13,7 +13,7 @@ import ray
 from deepscan.cluster import ENVIRONMENT, connected
 from deepscan.ensemble import select
 from deepscan.scoring.plan import Work
-from deepscan.scoring.run import score
+from deepscan.scoring.run import open_task, score
 from tests.conftest import RAY_ENVIRONMENT
 from tests.tiny_bundles import PLUGIN
 
@@ -42,7 +42,7 @@ def drive(address, given, rate_hz, telling):
     data, out, bundle = given
     work = Work(device="cpu", actors=2, rate_hz=rate_hz, plugin=PLUGIN)
     with connected(address):
-        score(data, out, select([pathlib.Path(bundle)]), work, telling)
+        score(open_task(data, out, select([pathlib.Path(bundle)]), telling), work, telling)
 
 
 class Losing(Telling):
@@ -81,6 +81,7 @@ def lose_a_node(given, answer):
         try:
             with connected(cluster.address):
                 work = Work(device="cpu", actors=3, rate_hz=100, plugin=PLUGIN)
-                answer.put((score(data, out, select([pathlib.Path(bundle)]), work, losing), losing.lost))
+                task = open_task(data, out, select([pathlib.Path(bundle)]), losing)
+                answer.put((score(task, work, losing), losing.lost))
         finally:
             cluster.shutdown()

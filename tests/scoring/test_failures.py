@@ -9,12 +9,15 @@ import pytest
 import ray
 
 from deepscan.ensemble import select
+from deepscan.errors import ResourceError
+from deepscan.models.catalog import load_plugin
 from deepscan.scoring.parts import read_scores
 from deepscan.scoring.plan import Work
-from deepscan.scoring.run import score
+from deepscan.scoring.run import open_task, score
 from deepscan.watch import LogWatch
+from tests.material import encoded
 from tests.scoring.drivers import PROCESSES, Telling, drive, lose_a_node
-from tests.tiny_bundles import PLUGIN, noise, tiny_bundle
+from tests.tiny_bundles import PLUGIN, WHOLE, fresh_bundle, noise, tiny_bundle
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(280)]
 KILLS = 10
@@ -44,6 +47,11 @@ def make_inbox(tmp_path_factory):
     return make
 
 
+def finish(inbox, out, bundle, watch, plugin=PLUGIN, **more):
+    task = open_task(str(inbox), str(out), select([bundle]), watch)
+    return score(task, Work(device="cpu", actors=2, plugin=plugin, **more), watch)
+
+
 def assert_one_row_a_file(inbox, out):
     rows = Counter(row["path"] for row in read_scores(out))
     expected = {str(path) for path in inbox.rglob("*.png")}
@@ -70,7 +78,7 @@ def test_killed_at_ten_random_moments_no_row_is_lost_and_none_repeated(
         done.append(telling.done.value)
     assert 0 < max(done) < 2000
     assert len(set(done)) > 3, "the moments were different ones"
-    score(str(inbox), str(out), select([bundle]), Work(device="cpu", actors=2, plugin=PLUGIN), LogWatch())
+    finish(inbox, out, bundle, LogWatch())
     assert_one_row_a_file(inbox, out)
     assert Counter(row["status"] for row in read_scores(out)) == {"scored": 1900, "error": 100}
 
@@ -106,8 +114,27 @@ class Reaping(LogWatch):
 
 def test_an_actor_dies_and_its_piece_is_done_by_another(ray_cluster, make_inbox, bundle, tmp_path):
     inbox, out, watch = make_inbox(400), tmp_path / "scores.parquet", Reaping()
-    work = Work(device="cpu", actors=2, rate_hz=100, plugin=PLUGIN)
-    counts = score(str(inbox), str(out), select([bundle]), work, watch)
+    counts = finish(inbox, out, bundle, watch, rate_hz=100.0)
     assert watch.killed
     assert sum(counts.values()) == 400
     assert_one_row_a_file(inbox, out)
+
+
+FRAGILE = PLUGIN.with_name("fragile.py")
+
+
+def test_files_that_end_whoever_judges_them_are_named_and_all_others_done(
+    ray_cluster, make_inbox, tmp_path, monkeypatch
+):
+    load_plugin(FRAGILE)
+    bundle = fresh_bundle(tmp_path / "fragile", "fragile", WHOLE, plugin=FRAGILE.name).path
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "execution_no_progress_timeout_s", 10)
+    inbox, out = make_inbox(60), tmp_path / "scores.parquet"
+    for name, level in (("black.png", 0), ("white.png", 255)):
+        (inbox / name).write_bytes(encoded(np.full((40, 40, 3), level, np.uint8)))
+    with pytest.raises(ResourceError, match=r"^2 files end or stop whoever judges them: .*black.*white"):
+        finish(inbox, out, bundle, LogWatch(), FRAGILE)
+    for name in ("black.png", "white.png"):
+        (inbox / name).unlink()
+    assert_one_row_a_file(inbox, out)
+    assert sum(finish(inbox, out, bundle, LogWatch(), FRAGILE).values()) == 60

@@ -37,4 +37,4 @@ def test_what_does_not_fit_is_refused_with_the_figures(work, cpus, gpus, complai
 
 def test_a_device_of_a_number_is_refused():
     with pytest.raises(ConfigError, match="'cuda:1' is no device here"):
-        plan_pools(Work(device="cuda:1"), 2, 2)
+        Work(device="cuda:1")

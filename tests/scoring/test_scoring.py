@@ -15,7 +15,7 @@ from deepscan.scoring.inbox import open_inbox
 from deepscan.scoring.parts import Parts, read_scores
 from deepscan.scoring.plan import Work
 from deepscan.scoring.rows import to_table
-from deepscan.scoring.run import collect, score
+from deepscan.scoring.run import collect, open_task, score
 from deepscan.watch import LogWatch
 from tests.full_disk import small_disk
 from tests.tiny_bundles import PLUGIN, noise, tiny_bundle
@@ -46,8 +46,9 @@ def inbox(tmp_path):
 
 
 def scored(inbox, out, bundle, watch=None, **work):
-    settings = Work(device="cpu", plugin=PLUGIN, **work)
-    return score(str(inbox), str(out), select([bundle]), settings, watch or LogWatch())
+    watch = watch or LogWatch()
+    task = open_task(str(inbox), str(out), select([bundle]), watch)
+    return score(task, Work(device="cpu", plugin=PLUGIN, **work), watch)
 
 
 @pytest.mark.ray
@@ -99,14 +100,15 @@ def test_a_manifest_by_uri_comes_back_with_its_columns_and_the_rate_is_kept(
         (lambda inbox, out, bundle: [path.unlink() for path in inbox.rglob("*.*")], DataError, "no files"),
     ],
 )
-def test_what_cannot_work_is_told_before_the_cluster_is_asked(
-    monkeypatch, inbox, tmp_path, spoil, error, complaint
-):
-    monkeypatch.setattr(run, "available", lambda: pytest.fail("the cluster was asked"))
+def test_what_cannot_work_is_told_before_a_cluster_is_needed(inbox, tmp_path, spoil, error, complaint):
     own = tiny_bundle(tmp_path / "own").path
     spoil(inbox, tmp_path / "out", own)
     with pytest.raises(error, match=complaint):
-        scored(inbox, tmp_path / "out", own)
+        open_task(str(inbox), str(tmp_path / "out"), select([own]), LogWatch())
+
+
+def test_a_slow_rate_makes_small_pieces():
+    assert [run._piece_files(Work(rate_hz=hz)) for hz in (None, 100.0, 2.0, 0.01)] == [64, 64, 20, 1]
 
 
 def test_a_disk_that_gets_full_keeps_what_was_written(monkeypatch, inbox, tmp_path):
@@ -137,7 +139,7 @@ def test_what_came_before_a_failure_is_written(inbox, tmp_path):
 
 
 def test_pieces_are_of_few_files_and_few_bytes():
-    sizes = [1] * 1000 + [20 * 2**20] * 5 + [None]
+    sizes = [1] * 1000 + [5 * 2**20] * 5 + [None]
     table = pa.table({"path": [str(i) for i in range(1006)], "size_bytes": pa.array(sizes, pa.int64())})
     pieces = run._pieces(table, np.arange(1, 1006), 64)
     lengths = [len(piece) for piece in pieces]
