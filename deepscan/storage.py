@@ -5,12 +5,13 @@ the options that PyArrow knows (``?region=...``, ``?endpoint_override=...``). Wh
 business of the environment: a location holds no password.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -18,6 +19,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from deepscan.errors import ConfigError, StorageError
+
+_QUESTIONS_AT_A_TIME = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,19 +119,27 @@ def _filesystem(root: str) -> tuple[Any, str]:
     return filesystem, str(path)
 
 
-def look_up(locations: Sequence[str]) -> Iterator[Entry]:
-    """Yield what is known of some files, in their order.
+def find(location: str) -> Entry:
+    """Return what is known of a file.
 
     Raises:
         StorageError: The storage does not answer.
     """
-    for location in locations:
-        filesystem, path = locate(location)
-        try:
-            info = filesystem.get_file_info(path)
-        except OSError as error:
-            raise _failed(location, "looked at", error) from error
-        yield _entry(location, info)
+    filesystem, path = locate(location)
+    try:
+        return _entry(location, filesystem.get_file_info(path))
+    except OSError as error:
+        raise _failed(location, "looked at", error) from error
+
+
+def find_all(locations: Iterable[str]) -> list[Entry]:
+    """Return what is known of some files, in their order; many are asked for at a time.
+
+    Raises:
+        StorageError: The storage does not answer.
+    """
+    with concurrent.futures.ThreadPoolExecutor(_QUESTIONS_AT_A_TIME) as pool:
+        return list(pool.map(find, locations))
 
 
 def is_folder(location: str) -> bool:

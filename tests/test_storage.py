@@ -26,7 +26,7 @@ def test_what_is_written_is_read_and_found(folder):
     assert {storage.name(each.location) for each in found} == {"b.txt", "a #1?.txt", "ä b.txt"}
     assert {each.size_bytes for each in found} == {5, 9, 11}
     assert all(each.mtime_ns > 10**18 for each in found)
-    assert list(storage.look_up([each.location for each in found])) == found
+    assert storage.find_all([each.location for each in found]) == found
     assert {storage.parent(each.location) for each in found} == {folder, storage.join(folder, "in")}
 
 
@@ -38,7 +38,7 @@ def test_hidden_files_and_folders_and_drafts_are_left_out(folder):
 
 def test_what_is_not_there(folder):
     gone = storage.join(folder, "gone")
-    assert list(storage.look_up([gone])) == [storage.Entry(gone, None, None)]
+    assert storage.find(gone) == storage.Entry(gone, None, None)
     assert not storage.is_folder(gone)
     for act in (storage.read, storage.remove, lambda location: list(storage.files(location))):
         with pytest.raises(StorageError, match=r"gone cannot be (read|deleted)"):

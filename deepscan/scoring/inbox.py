@@ -54,7 +54,7 @@ def open_inbox(given: str, out: str) -> pa.Table:
         table = _read_table(place)
         paths = _texts(table, "path", place)
         columns = {ours: _texts(table, theirs, place) for ours, theirs in _COLUMN_OF.items()}
-        entries = list(storage.look_up(_unique([_absolute(path, place) for path in paths], place)))
+        entries = storage.find_all(_unique([_absolute(path, place) for path in paths], place))
     if not entries:
         msg = f"{place} holds no files; give a folder of media, or a manifest or list that names some."
         raise DataError(msg)

@@ -108,7 +108,7 @@ def _open(location: str) -> Media:
     if storage.is_local(location):
         return Media.from_path(pathlib.Path(location))
     name = storage.name(location)
-    entry = next(storage.look_up([location]))
+    entry = storage.find(location)
     if entry.size_bytes is None:
         msg = f"{location} is not there, or is no file; list the files again."
         raise MediaError(msg)
