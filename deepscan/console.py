@@ -13,10 +13,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -49,6 +52,15 @@ def watching(console: Console) -> Iterator[Watch]:
         yield watch
 
 
+class PaceColumn(ProgressColumn):
+    """How many things of a stage are done a second, of late."""
+
+    def render(self, task: Task) -> Text:
+        """Return the figure; nothing before there is one."""
+        rate_hz = task.finished_speed or task.speed
+        return Text(f"{rate_hz:.3g}/s" if rate_hz else "", style="progress.data.speed")
+
+
 class ConsoleWatch:
     """Draws a progress bar for every stage and prints a line for every epoch."""
 
@@ -61,6 +73,8 @@ class ConsoleWatch:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            PaceColumn(),
+            TimeRemainingColumn(),
             console=console,
         )
         self._task: TaskID | None = None
