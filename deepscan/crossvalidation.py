@@ -26,7 +26,8 @@ from deepscan.metrics import Evaluation, evaluate
 from deepscan.models.catalog import load_builtin
 from deepscan.report import Page, render, to_json
 from deepscan.training.fit import begun
-from deepscan.training.run import Order, recall, settle, train
+from deepscan.training.run import Order, recall, train
+from deepscan.training.settings import settle
 from deepscan.watch import Numbered, Watch
 
 Validation = Literal["sources", "files"]

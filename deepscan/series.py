@@ -24,7 +24,8 @@ from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin
 from deepscan.report import Page, render
 from deepscan.training.fit import begun
-from deepscan.training.run import Order, recall, settle, train
+from deepscan.training.run import Order, recall, train
+from deepscan.training.settings import settle
 from deepscan.watch import Numbered, Watch
 
 STANDARD = ("statistics", "clip-statistics", "cnn-gru", "avsync")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -35,7 +36,17 @@ from deepscan.errors import ConfigError
 if TYPE_CHECKING:
     from deepscan.training.run import Order
 
-Scope = Literal["one", "all"]
+Scope = Annotated[
+    Literal["one", "all"],
+    typer.Argument(help="'all': several models and the ensemble over them.", show_default=False),
+]
+Models = Annotated[
+    list[str] | None, typer.Option(help="Model; with 'all' may be repeated. `deepscan models` lists them.")
+]
+RecipeFile = Annotated[
+    pathlib.Path | None, typer.Option(help="JSON file of settings, as best.json of `tune`; not with 'all'.")
+]
+Track = Annotated[list[str] | None, typer.Option(help="Tracker: jsonl, mlflow or wandb; may be repeated.")]
 
 app = typer.Typer()
 
@@ -44,17 +55,9 @@ app = typer.Typer()
 def train(
     data: Data,
     out: Annotated[pathlib.Path, typer.Option(help="Folder of the run.")],
-    scope: Annotated[
-        Scope, typer.Argument(help="'all': several models and the ensemble over them.", show_default=False)
-    ] = "one",
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Model; with 'all' may be repeated. `deepscan models` lists them."),
-    ] = None,
-    recipe: Annotated[
-        pathlib.Path | None,
-        typer.Option(help="JSON file of settings, as best.json of `tune`; not with 'all'."),
-    ] = None,
+    scope: Scope = "one",
+    model: Models = None,
+    recipe: RecipeFile = None,
     settings: Set = None,
     workers: Workers = 1,
     min_workers: MinWorkers = None,
@@ -71,9 +74,7 @@ def train(
     dry_run: DryRun = False,
     name: Annotated[str, typer.Option(help="Name of the detector; not with 'all'.")] = "",
     fusion: Fusion = None,
-    track: Annotated[
-        list[str] | None, typer.Option(help="Tracker: jsonl, mlflow or wandb; may be repeated.")
-    ] = None,
+    track: Track = None,
     plugin: Plugin = None,
     address: Address = None,
 ) -> None:
@@ -82,18 +83,11 @@ def train(
     `train all` does so for several models, each in OUT/MODEL, and fits OUT/ensemble.json over them;
     `--set MODEL:recipe.epochs=5` is for one of them, and `--fusion` for the ensemble.
     """
-    from deepscan.training.run import Order, read_recipe
+    from deepscan.training.run import Order
+    from deepscan.training.settings import read_recipe
 
-    models = _models(
-        scope,
-        model,
-        name=name,
-        weights=weights,
-        teacher=teacher,
-        dry_run=dry_run,
-        recipe=recipe,
-        fusion=fusion,
-    )
+    single = {"name": name, "weights": weights, "teacher": teacher, "recipe": recipe, "dry-run": dry_run}
+    models = _models(scope, model, single, fusion)
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
         model=models[0] if models else "",
@@ -156,14 +150,15 @@ def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> No
             say(f"{name}, tracked by {tracker}: {place}")
 
 
-def _models(scope: Scope, given: list[str] | None, **single: object) -> tuple[str, ...]:
+def _models(
+    scope: str, given: list[str] | None, single: Mapping[str, object], fusion: list[str] | None
+) -> tuple[str, ...]:
     """Return the models to train; none = the standard ones. Refuse what does not go with the scope."""
     models = tuple(given or ())
-    misplaced = ("name", "weights", "teacher", "dry_run", "recipe") if scope == "all" else ("fusion",)
-    for option in misplaced:
-        if single[option]:
-            whose = "a single model" if scope == "all" else "train all"
-            msg = f"--{option.replace('_', '-')} is for {whose}; leave it out."
+    misplaced, whose = (single, "a single model") if scope == "all" else ({"fusion": fusion}, "train all")
+    for option, value in misplaced.items():
+        if value:
+            msg = f"--{option} is for {whose}; leave it out."
             raise ConfigError(msg)
     if scope == "one" and len(models) != 1:
         msg = "Give one --model; several, or the standard ones, are trained by `deepscan train all`."

@@ -20,7 +20,8 @@ from deepscan.recipe import Recipe
 from deepscan.training.fit import BEST, RAY_RUN, check_folder
 from deepscan.training.loop import amp_dtype
 from deepscan.training.memory import kept_bytes, recompute
-from deepscan.training.run import LEDGER, Order, Settings, prepared_alike, pseudo_fakes, settle
+from deepscan.training.run import LEDGER, Order, prepared_alike, pseudo_fakes
+from deepscan.training.settings import Settings, settle
 from deepscan.training.start import check_init
 
 PROBE = 2

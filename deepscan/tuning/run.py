@@ -34,7 +34,8 @@ from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.report.campaign import render_campaign
 from deepscan.training.fit import begun
-from deepscan.training.run import as_overrides, opened, recall, settle, train
+from deepscan.training.run import opened, recall, train
+from deepscan.training.settings import as_overrides, settle
 from deepscan.training.start import check_init
 from deepscan.tuning import journal
 from deepscan.tuning.campaign import Campaign, check_folder, keep_or_compare, known_points, most_epochs

@@ -25,7 +25,8 @@ from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
 from deepscan.training import fit, loop, state
 from deepscan.training.fit import HISTORY, VALIDATION_BATCH, Job, Streams
-from deepscan.training.run import Order, as_overrides, assemble, settle
+from deepscan.training.run import Order, assemble
+from deepscan.training.settings import as_overrides, settle
 from deepscan.tuning.space import Chosen
 
 TRIALS = "trials"

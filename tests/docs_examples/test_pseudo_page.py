@@ -9,7 +9,7 @@ from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Pseudo, Recipe
-from deepscan.training.run import settle
+from deepscan.training.settings import settle
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "pseudo-fakes.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^deepscan train --model ([\w-]+) (.*)$", PAGE, re.MULTILINE)

@@ -14,7 +14,8 @@ from deepscan.recipe import Optimizer
 from deepscan.training import preview as subject
 from deepscan.training.fit import RAY_RUN
 from deepscan.training.preview import needed, preview
-from deepscan.training.run import Order, settle
+from deepscan.training.run import Order
+from deepscan.training.settings import settle
 
 FILES = 40
 

@@ -10,7 +10,8 @@ from deepscan.datasets.dataset import Origin
 from deepscan.errors import BundleError, ConfigError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Recipe
-from deepscan.training.run import Order, _counts, settle, train
+from deepscan.training.run import Order, _counts, train
+from deepscan.training.settings import settle
 from deepscan.watch import LogWatch
 
 
