@@ -32,7 +32,8 @@ from deepscan.media.source import Media
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_builtin
 from deepscan.objectives import classification
-from deepscan.training.run import Order, settle, train
+from deepscan.training.run import Order, train
+from deepscan.training.settings import settle
 from deepscan.training.state import MovingAverage, build_optimizer, parameter_groups
 from deepscan.watch import LogWatch
 

@@ -49,6 +49,7 @@ class Card:
         data: Digest and counts of the training data.
         metrics: Figures by split, each with the split's size.
         parent: Id of the bundle that this one derives from; empty = from scratch.
+        teachers: Ids of the bundles that it learnt to follow.
         software: Versions that made it.
         plugin: File name of the plug-in that defines the model; empty = a built-in model.
         schema: Version of this layout.
@@ -69,6 +70,7 @@ class Card:
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     parent: str = ""
+    teachers: tuple[str, ...] = ()
     software: dict[str, str] = dataclasses.field(default_factory=dict)
     plugin: str = ""
     schema: int = SCHEMA

@@ -7,13 +7,14 @@ feeds them needs one. So a run is planned first, and refused with the figures wh
 import contextlib
 import dataclasses
 import logging
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import ray
 import ray.data
 
-from deepscan.errors import ResourceError
+from deepscan.errors import ConfigError, ResourceError
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -36,6 +37,7 @@ ENVIRONMENT = {
 }
 DATA_CPUS = 1.0
 MIN_WORKER_CPUS = 0.1
+ELASTIC_TASK_CPUS = 0.25
 DRIVER_CPUS = 0.01
 """Of the process that starts the workers of a trial; Tune takes no 0."""
 
@@ -51,7 +53,9 @@ class Resources:
         worker_cpus: Logical CPUs of each.
         worker_gpus: GPUs of each.
         threads: Computing threads of each.
-        data_cpus: Logical CPUs left to the data stream; one of its tasks takes at most 1.
+        data_cpus: Logical CPUs left to the data stream.
+        task_cpus: Logical CPUs of one of its tasks, which some node has left.
+        least: Fewest workers with which the run goes on after losing others; None = their number is fixed.
     """
 
     workers: int
@@ -59,6 +63,13 @@ class Resources:
     worker_gpus: int
     threads: int
     data_cpus: float
+    task_cpus: float = 1.0
+    least: int | None = None
+
+    @property
+    def scale(self) -> int | tuple[int, int]:
+        """The number of workers in Ray's words: fixed, or from the fewest to the most."""
+        return self.workers if self.least is None else (self.least, self.workers)
 
     @property
     def per_worker(self) -> dict[str, float]:
@@ -67,23 +78,33 @@ class Resources:
         return {"CPU": self.worker_cpus, **gpus}
 
 
-def plan_resources(workers: int, cpus: float, gpus: float) -> Resources:
+def plan_resources(
+    workers: int, cpus: float, gpus: float, least: int | None = None, nodes: Sequence[float] = ()
+) -> Resources:
     """Divide the cluster between training workers and the data stream.
 
     Every worker gets a GPU where there are enough, else it trains on the CPU. The data stream keeps at
-    least one CPU.
+    least one CPU, and a task of it is as large as what some node has left. An elastic run may find itself
+    in a smaller cluster than it was planned for, whose CPUs Ray gives to as many workers as fit, so that
+    its tasks are small from the start.
 
     Args:
         workers: Training processes wanted.
         cpus: Logical CPUs of the cluster.
         gpus: GPUs of the cluster.
+        least: Fewest workers that will do; None = all of those wanted.
+        nodes: Logical CPUs of each node; none = one node has all of them.
 
     Raises:
+        ConfigError: More are to do than are wanted.
         ResourceError: They cannot fit.
     """
+    if least is not None and not 1 <= least <= workers:
+        msg = f"The fewest workers must be from 1 to {workers}, the number wanted, not {least}."
+        raise ConfigError(msg)
     worker_gpus = 1 if gpus >= workers else 0
-    worker_cpus = min(1.0 if worker_gpus else cpus, (cpus - DATA_CPUS) / workers)
-    worker_cpus = int(worker_cpus * 100) / 100
+    most = min(1.0 if worker_gpus else cpus, (cpus - DATA_CPUS) / workers)
+    worker_cpus, left = _largest_share(most, workers, nodes or (cpus,))
     if worker_cpus < MIN_WORKER_CPUS:
         msg = (
             f"{workers} workers and a data stream do not fit into {cpus:g} CPUs: the stream needs "
@@ -97,7 +118,32 @@ def plan_resources(workers: int, cpus: float, gpus: float) -> Resources:
         worker_gpus=worker_gpus,
         threads=threads,
         data_cpus=cpus - workers * worker_cpus,
+        task_cpus=min(left, 1.0 if least is None else ELASTIC_TASK_CPUS),
+        least=least,
     )
+
+
+def _largest_share(most: float, workers: int, nodes: Sequence[float]) -> tuple[float, float]:
+    """Return the CPUs of a worker such that all of them find room, and what then is left on one node."""
+    parts = {node / count for node in nodes for count in range(1, workers + 1)}
+    for share in sorted({most} | {part for part in parts if part < most}, reverse=True):
+        share = math.floor(share * 100) / 100
+        if share < MIN_WORKER_CPUS:
+            break
+        left = list(nodes)
+        for _ in range(workers):
+            left.sort()
+            left[-1] -= share
+        room = math.floor(max(left) * 100) / 100
+        if min(left) >= 0 and room >= MIN_WORKER_CPUS:
+            return share, room
+    return 0.0, 0.0
+
+
+def node_cpus() -> list[float]:
+    """Return the logical CPUs of each node of the cluster that has any."""
+    found = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [float(cpus) for cpus in found if cpus]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,10 +13,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +30,7 @@ from deepscan.verdict import Verdict
 from deepscan.watch import LogWatch, Watch
 
 if TYPE_CHECKING:
+    from deepscan.crossvalidation import Result as Folded
     from deepscan.ensemble import Ensemble
     from deepscan.evaluation import Outcome
     from deepscan.fusion import FusionPolicy
@@ -48,6 +52,15 @@ def watching(console: Console) -> Iterator[Watch]:
         yield watch
 
 
+class PaceColumn(ProgressColumn):
+    """How many things of a stage are done a second, of late."""
+
+    def render(self, task: Task) -> Text:
+        """Return the figure; nothing before there is one."""
+        rate_hz = task.finished_speed or task.speed
+        return Text(f"{rate_hz:.3g}/s" if rate_hz else "", style="progress.data.speed")
+
+
 class ConsoleWatch:
     """Draws a progress bar for every stage and prints a line for every epoch."""
 
@@ -60,6 +73,8 @@ class ConsoleWatch:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            PaceColumn(),
+            TimeRemainingColumn(),
             console=console,
         )
         self._task: TaskID | None = None
@@ -154,6 +169,12 @@ def show_series(console: Console, result: "Result") -> None:
         console.print(comparison_table("On the test split", result.metrics))
     for name, outcome in result.outcomes.items():
         console.out(f"{name}: {outcome.bundle.path}", highlight=False)
+
+
+def show_folds(console: Console, result: "Folded", out: pathlib.Path) -> None:
+    """Print what cross-validation came to, by fold, in all and by generator, and where its report is."""
+    console.print(comparison_table("Cross-validation", result.metrics))
+    console.out(f"Report: {out / 'report.html'}", highlight=False)
 
 
 def show_campaign(console: Console, found: "Found") -> None:

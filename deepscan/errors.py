@@ -21,6 +21,7 @@
     ├── BundleError              a bundle is absent, incomplete, altered or of another version
     ├── FormatError              a model cannot be written to or run from a weights format
     ├── ResourceError            the cluster cannot hold what was asked of it
+    ├── StorageError             files cannot be listed, read or written where they are or should be
     ├── TrainingError            training cannot go on (diverged, or nothing to learn from)
     └── ServiceError             the service cannot answer now
         └── OverloadedError      its queues are full; ask again later
@@ -119,6 +120,10 @@ class FormatError(DeepscanError):
 
 class ResourceError(DeepscanError):
     """The cluster cannot hold what was asked of it."""
+
+
+class StorageError(DeepscanError):
+    """Files cannot be listed, read or written where they are or should be."""
 
 
 class TrainingError(DeepscanError):

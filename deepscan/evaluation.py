@@ -28,7 +28,7 @@ from deepscan.datasets.plan import Chunk
 from deepscan.datasets.reader import Reader
 from deepscan.detector import Detector, pick_device
 from deepscan.errors import DataError
-from deepscan.metrics import Evaluation, Predictions, evaluate
+from deepscan.metrics import Evaluation, Predictions, Slice, evaluate
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_plugin
 from deepscan.report import Page, render, to_json
@@ -140,6 +140,9 @@ def predictions(
 ) -> pa.Table:
     """Judge splits; return their rows of the ledger with ``logit`` and ``probability`` (null = abstained).
 
+    A split that gets pseudo-fakes has rows for them, too; see ``DataSet.held_out``. Such a row is that of the
+    real file, but for the label and the generator, which tells the kind and is added to the path.
+
     Args:
         bundle: The bundle.
         data: The data set.
@@ -150,11 +153,12 @@ def predictions(
     rows = [i for i, name in enumerate(data.ledger.column("split").to_pylist()) if name in splits]
     paths = data.ledger.column("path").to_pylist()
     told = {row: known[paths[row]] for row in rows if paths[row] in known}
-    chunks = (chunk.without(told) for split in splits for chunk in data.chunks(split))
+    chunks = (chunk.without(told) for split in splits for chunk in data.held_out(split))
     logits = told | file_logits(bundle, data.reader, [chunk for chunk in chunks if chunk.rows], judging)
-    values = pa.array([logits.get(row) for row in rows], pa.float64())
-    judged = data.ledger.take(rows).append_column("logit", values)
-    return calibrated(bundle, judged)
+    made = [row for row in logits if row < 0]
+    values = pa.array([logits.get(row) for row in [*rows, *made]], pa.float64())
+    ledger = pa.concat_tables([data.ledger.take(rows), data.pseudo_ledger(made)])
+    return calibrated(bundle, ledger.append_column("logit", values))
 
 
 def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind) -> Bundle:
@@ -194,7 +198,7 @@ def measure(bundle: Bundle, judged: pa.Table, judging: Judging) -> Evaluation:
         msg = f"None of the {len(judged)} files of the split could be judged; the ledger says why."
         raise DataError(msg)
     rng = np.random.default_rng(judging.seed)
-    return evaluate(_as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
+    return evaluate(as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
 
 
 def assess(bundle: Bundle, data: DataSet, split: str, judged: pa.Table, judging: Judging) -> Outcome:
@@ -214,9 +218,14 @@ def assess(bundle: Bundle, data: DataSet, split: str, judged: pa.Table, judging:
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """Return counts and figures as plain values, the form that cards and ensemble files keep."""
+    return part_summary(Slice(counts=evaluation.counts, figures=evaluation.overall))
+
+
+def part_summary(part: Slice) -> dict[str, Any]:
+    """Return the same of some of the files."""
     return {
-        "counts": config.to_dict(evaluation.counts),
-        "figures": {name: config.to_dict(figure) for name, figure in evaluation.overall.items()},
+        "counts": config.to_dict(part.counts),
+        "figures": {name: config.to_dict(figure) for name, figure in part.figures.items()},
     }
 
 
@@ -251,7 +260,8 @@ def _page(outcome: Outcome) -> Page:
     )
 
 
-def _as_predictions(scored: pa.Table) -> Predictions:
+def as_predictions(scored: pa.Table) -> Predictions:
+    """Return judged files that have a ``logit`` and a ``probability``, ready to be measured."""
     return Predictions(
         label=scored.column("label").to_numpy().astype(np.int64),
         logit=scored.column("logit").to_numpy(),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepscan.errors import TrainingError
+from deepscan.modalities import ALPHA, ALPHA_KNOWN
 from deepscan.recipe import Loss
 
 DIVERGENCE = 1e-5
@@ -23,10 +24,12 @@ def classification(inputs: tuple[str, ...], loss: Loss, counts: tuple[int, int])
 
     Its results are ``loss``, the mean over the batch, and ``logit``, float32 [B], detached. Where the
     model returns ``member_logits`` [B, M], each member has to classify by itself: the loss is their mean.
+    Where it returns ``mask_logit`` [B, h, w] and the batch has ``alpha`` and ``alpha_known``, columns that
+    pseudo-fakes bring, ``boundary_loss`` is added.
 
     Args:
         inputs: Columns of the batch that the model takes as keyword arguments.
-        loss: Which loss.
+        loss: Which loss, and the weight of the other.
         counts: Real and fake examples of the training split, for balanced class weights.
 
     Raises:
@@ -41,7 +44,11 @@ def classification(inputs: tuple[str, ...], loss: Loss, counts: tuple[int, int])
         label_B = batch["label"]
         weight_B = torch.where(label_B > 0.5, weight_fake, weight_real)
         loss_BM = fake_loss(logit_BM, label_B[:, None], loss)
-        return {"loss": (weight_B * loss_BM.mean(1)).mean(), "logit": logit_B.detach()}
+        total = (weight_B * loss_BM.mean(1)).mean()
+        if "mask_logit" in output and ALPHA in batch:
+            told = boundary_loss(output["mask_logit"], batch[ALPHA], batch[ALPHA_KNOWN])
+            total = total + loss.mask_weight * told
+        return {"loss": total, "logit": logit_B.detach()}
 
     return objective
 
@@ -123,6 +130,26 @@ def fake_loss(logit_B: Tensor, label_B: Tensor, loss: Loss) -> Tensor:
     of_fake_B = target_B * torch.exp(-gamma * surprise_real_B) * surprise_fake_B
     of_real_B = (1 - target_B) * torch.exp(-gamma * surprise_fake_B) * surprise_real_B
     return of_fake_B + of_real_B
+
+
+def boundary_loss(mask_logit_Bhw: Tensor, alpha_BHW: Tensor, known_B: Tensor) -> Tensor:
+    """Return how badly a model tells where two pictures were blended, a scalar of at least 0.
+
+    The target of a cell is ``4 m (1 - m)``, where m in [0, 1] is the mean share of the other picture in it:
+    1 where both are as strong, 0 where there is only one (Li et al., "Face X-ray", CVPR 2020, equation 2).
+    The loss is the binary cross-entropy with it, averaged over the cells of the examples that are known.
+
+    Args:
+        mask_logit_Bhw: Float [B, h, w], the cells of an even grid over the picture.
+        alpha_BHW: uint8 [B, H, W], 255 times the share of the other picture.
+        known_B: Float [B], 0 where nobody knows what was altered, else 1.
+    """
+    rows, columns = mask_logit_Bhw.shape[1:]
+    share_Bhw = functional.adaptive_avg_pool2d(alpha_BHW.float() / 255, (rows, columns))
+    target_Bhw = 4 * share_Bhw * (1 - share_Bhw)
+    loss_Bhw = functional.binary_cross_entropy_with_logits(mask_logit_Bhw, target_Bhw, reduction="none")
+    loss_B = loss_Bhw.mean((1, 2))
+    return (known_B * loss_B).sum() / known_B.sum().clamp_min(1)
 
 
 def _class_weights(loss: Loss, counts: tuple[int, int]) -> tuple[float, float]:

@@ -16,6 +16,8 @@ class Optimizer:
         weight_decay: Decoupled decay for AdamW, L2 for SGD; not applied to biases and norms.
         momentum: Momentum of SGD, first beta of AdamW.
         trunk_lr_scale: Factor on ``lr`` for the trunk of a model that starts from trained weights.
+        sam_rho: How far up the slope of the loss sharpness-aware minimisation looks before each step, in
+            the Euclidean norm of the weights, e.g. 0.05; 0 = off. A step takes twice as long.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -23,6 +25,7 @@ class Optimizer:
     weight_decay: float = 1e-2
     momentum: float = 0.9
     trunk_lr_scale: float = 0.1
+    sam_rho: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,12 +60,14 @@ class Loss:
         gamma: Focusing exponent of focal loss.
         label_smoothing: Targets become ``smoothing / 2`` and ``1 - smoothing / 2``.
         class_weights: ``balanced`` weighs both classes alike whatever their counts.
+        mask_weight: Weight of the loss on where a fake was altered, for models that tell.
     """
 
     name: Literal["bce", "focal"] = "bce"
     gamma: float = 2.0
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
+    mask_weight: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +100,60 @@ class Augment:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Pseudo:
+    """Pseudo-fakes: made of real training examples, anew every epoch, in the stream's workers.
+
+    In every batch the real examples are taken two by two. With probability ``share`` the second one of
+    such a pair gives way to a fake that is made of the first, so that batches keep their size and both
+    classes show the same faces or voices; which example gives way is drawn anew every epoch.
+
+    Attributes:
+        kind: ``none``, or the name that the modality has for a way of making them.
+        share: Probability in [0, 1] that two real examples of a batch become a real one and its fake.
+    """
+
+    kind: str = "none"
+    share: float = 1.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any are made."""
+        return self.kind != "none" and self.share > 0
+
+    def counts(self, real: int, fake: int) -> tuple[int, int]:
+        """Return how many of so many real and fake examples are real and fake once pseudo-fakes are made."""
+        made = round(self.share * (real // 2)) if self.is_on else 0
+        return real - made, fake + made
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How often a training file is seen in an epoch, whose length stays that of the training split.
+
+    Attributes:
+        classes: ``balanced`` shows as many real as fake Examples, ``as-is`` as many as there are.
+        mix: Weights of some files beside 1 for the others, as conditions on columns of the manifest:
+            ``generator=StyleGAN*:2``; those of several conditions multiply.
+    """
+
+    classes: Literal["as-is", "balanced"] = "as-is"
+    mix: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Distill:
+    """How a student follows its teachers, where it has any.
+
+    Attributes:
+        weight: Share of the teachers in the loss, in [0, 1]; the rest is the student's own loss.
+        temperature: By which the log odds of both are divided before they are compared.
+    """
+
+    weight: float = 0.5
+    temperature: float = 2.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """All settings of a training run.
 
@@ -108,11 +167,17 @@ class Recipe:
         learns_from: Which training files are seen; a detector of anomalies may see ``real`` ones only.
         freeze_epochs: First epochs in which the trunk of such a model stays fixed.
         ema_decay: Decay of the moving average of the weights that is validated and kept; 0 = off.
+        compile: Compile the training step with ``torch.compile``; pays in long runs, mostly on a GPU.
+        recompute: Keep less for the backward pass and compute it again there (gradient checkpointing).
+        sync_norm: Share the statistics of batch norms among workers, each of which has a GPU.
         optimizer: See Optimizer.
         schedule: See Schedule.
         loss: See Loss.
         stop: See Stop.
         augment: See Augment.
+        sampling: See Sampling.
+        distill: See Distill.
+        pseudo: See Pseudo.
     """
 
     seed: int = 0
@@ -124,11 +189,17 @@ class Recipe:
     learns_from: Literal["both", "real"] = "both"
     freeze_epochs: int = 0
     ema_decay: float = 0.0
+    compile: bool = False
+    recompute: bool = False
+    sync_norm: bool = False
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
     stop: Stop = Stop()
     augment: Augment = Augment()
+    sampling: Sampling = Sampling()
+    distill: Distill = Distill()
+    pseudo: Pseudo = Pseudo()
 
     def __post_init__(self) -> None:
         """Check fields against each other.
@@ -146,6 +217,17 @@ class Recipe:
             0 <= self.loss.label_smoothing < 1, "loss.label_smoothing", self.loss.label_smoothing, "in [0, 1)"
         )
         _require(0 < self.augment.crop <= 1, "augment.crop", self.augment.crop, "in (0, 1]")
+        _require(self.optimizer.sam_rho >= 0, "optimizer.sam_rho", self.optimizer.sam_rho, "at least 0")
+        _require(self.loss.mask_weight >= 0, "loss.mask_weight", self.loss.mask_weight, "at least 0")
+        _require(0 <= self.pseudo.share <= 1, "pseudo.share", self.pseudo.share, "in [0, 1]")
+        _require(
+            self.batch_size >= 2 or not self.pseudo.is_on,
+            "batch_size",
+            self.batch_size,
+            "at least 2 with pseudo-fakes, which come in pairs",
+        )
+        _require(0 <= self.distill.weight <= 1, "distill.weight", self.distill.weight, "in [0, 1]")
+        _require(self.distill.temperature > 0, "distill.temperature", self.distill.temperature, "above 0")
         _require(
             self.freeze_epochs < self.epochs,
             "freeze_epochs",

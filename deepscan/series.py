@@ -24,8 +24,9 @@ from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin
 from deepscan.report import Page, render
 from deepscan.training.fit import begun
-from deepscan.training.run import Order, recall, settle, train
-from deepscan.watch import Watch
+from deepscan.training.run import Order, recall, train
+from deepscan.training.settings import settle
+from deepscan.watch import Numbered, Watch
 
 STANDARD = ("statistics", "clip-statistics", "cnn-gru", "avsync")
 """One for each kind of media, chosen to learn from little data on a CPU."""
@@ -71,19 +72,6 @@ class Result:
     def metrics(self) -> dict[str, Any]:
         """Counts and figures on the test split of each model by name, as an ensemble file keeps them."""
         return {name: summary(outcome.evaluation) for name, outcome in self.outcomes.items()}
-
-
-class Numbered:
-    """A Watch for one model of several: says which in the title of every stage."""
-
-    def __init__(self, watch: Watch, prefix: str) -> None:
-        """Pass everything on to ``watch``."""
-        self._watch, self._prefix = watch, prefix
-        self.advance, self.epoch = watch.advance, watch.epoch
-
-    def stage(self, title: str) -> None:
-        """Begin a stage."""
-        self._watch.stage(f"{self._prefix} {title}")
 
 
 def train_all(series: Series, watch: Watch) -> Result:

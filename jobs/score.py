@@ -1,7 +1,7 @@
-r"""Judge a folder of any size on a cluster.
+r"""Judge files by the million on a cluster.
 
-    ray job submit --working-dir . -- python jobs/score.py --data /shared/inbox \
-        --bundle /shared/runs/first/bundle --out /shared/verdicts
+    ray job submit --working-dir . -- python jobs/score.py s3://lake/inbox \
+        --bundle /shared/runs/first/bundle --out s3://lake/scores.parquet
 
 The options are those of ``deepscan score``. Paths are absolute, on storage that the machines share.
 """

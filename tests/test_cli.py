@@ -369,7 +369,7 @@ def test_without_the_plugin_its_model_is_asked_for(files, bundle, monkeypatch):
     [
         ("predict a.png --bundle nowhere", 6, "nowhere is no bundle"),
         ("predict a.png --bundle nowhere --plugin no.py", 2, "No plug-in at no.py"),
-        ("score --data . --bundle nowhere --out out", 6, "nowhere is no bundle"),
+        ("score . --bundle nowhere --out out", 6, "nowhere is no bundle"),
         ("evaluate --bundle nowhere --data . --out out", 6, "nowhere is no bundle"),
         ("prepare --data . --model resnet-5 --out out", 2, "Did you mean 'resnet-50'?"),
         ("train --model xceptoin --data . --out out", 2, "Did you mean 'xception'?"),

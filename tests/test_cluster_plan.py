@@ -9,7 +9,7 @@ from deepscan.cluster import (
     plan_resources,
     plan_trials,
 )
-from deepscan.errors import ResourceError
+from deepscan.errors import ConfigError, ResourceError
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,34 @@ def test_what_cannot_fit_is_refused_with_the_figures(workers, cpus):
     assert f"{workers} workers" in message
     assert f"{cpus} CPUs" in message
     assert "fewer workers or add nodes" in message
+
+
+@pytest.mark.parametrize(
+    ("workers", "nodes", "worker_cpus", "task_cpus"),
+    [
+        (2, (2, 2), 1.5, 0.5),  # a worker on each node; no node has a whole CPU left
+        (2, (1, 1, 1, 1), 1.0, 1.0),  # a share of all CPUs would fit on no node
+        (3, (2, 2), 1.0, 1.0),
+        (2, (8, 1), 4.0, 1.0),
+        (4, (2, 2), 0.75, 0.5),
+    ],
+)
+def test_workers_and_tasks_find_room_on_single_nodes(workers, nodes, worker_cpus, task_cpus):
+    plan = plan_resources(workers, sum(nodes), 0, nodes=nodes)
+    assert (plan.worker_cpus, plan.task_cpus) == (worker_cpus, task_cpus)
+
+
+def test_an_elastic_run_says_how_few_workers_will_do():
+    plan = plan_resources(4, 9, 0, least=2)
+    assert (plan.scale, plan.worker_cpus) == ((2, 4), 2.0)
+    assert plan.task_cpus < plan_resources(4, 9, 0).task_cpus == 1.0
+    assert plan_resources(4, 9, 0).scale == 4
+
+
+@pytest.mark.parametrize("least", [0, 5])
+def test_fewer_workers_than_one_or_more_than_all_are_refused(least):
+    with pytest.raises(ConfigError, match="from 1 to 4"):
+        plan_resources(4, 9, 0, least)
 
 
 def test_ray_is_asked_for_a_gpu_only_where_there_is_one():

@@ -3,11 +3,12 @@
 import copy
 import pathlib
 import re
+import zipfile
 
 import jsonschema
 import pytest
 import yaml
-from ray._private.runtime_env.packaging import get_excludes_from_ignore_files
+from ray._private.runtime_env.packaging import create_package, get_excludes_from_ignore_files
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -123,11 +124,18 @@ def test_every_placeholder_is_marked_for_the_user():
 
 
 def test_the_image_is_named_after_a_version_that_the_project_supports():
-    base, own = re.findall(r"ray:?(\d+\.\d+)\.\d+", TEXT)
+    [own] = re.findall(r"-ray(\d+\.\d+)\.\d+", TEXT)
     supported = re.search(r'"ray\[.*?\]>=(\d+)\.(\d+),<(\d+)\.(\d+)"', (ROOT / "pyproject.toml").read_text())
     low, high = supported.groups()[:2], supported.groups()[2:]
-    assert base == own
-    assert tuple(map(int, low)) <= tuple(map(int, base.split("."))) < tuple(map(int, high))
+    assert tuple(map(int, low)) <= tuple(map(int, own.split("."))) < tuple(map(int, high))
+
+
+def test_every_machine_has_the_token_and_asks_for_it_and_none_reports_to_anybody(cluster):
+    environment = dict(value.split("=") for value in options(cluster, "env"))
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert cluster["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+    assert "ray get-auth-token --generate" in TEXT
 
 
 def lines_of(name):
@@ -166,6 +174,16 @@ def test_an_upload_takes_what_jobs_need(tmp_path):
         "serve_configs/one.yaml", "examples/plugin.py",
     ]  # fmt: skip
     assert left_behind(names, tmp_path) == []
+
+
+def test_an_upload_of_this_project_is_small(tmp_path):
+    create_package(str(ROOT), tmp_path / "upload.zip", include_gitignore=True, excludes=[".git", ".venv"])
+    with zipfile.ZipFile(tmp_path / "upload.zip") as package:
+        names = package.namelist()
+    assert (tmp_path / "upload.zip").stat().st_size < 2**20
+    assert {"jobs/train.py", "deepscan/cli/training.py", "pyproject.toml"} <= set(names)
+    unwanted = ("tests/", "docs/", "benchmarks/", "cluster/")
+    assert [name for name in names if name.startswith(unwanted) or "__pycache__" in name] == []
 
 
 def test_copies_to_machines_leave_the_same_folders_out_as_uploads(cluster):

@@ -231,6 +231,18 @@ def test_stages_and_epochs_are_drawn():
         assert cell in text
 
 
+def test_a_bar_tells_the_pace_and_when_it_ends():
+    now_s = [0.0]
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, get_time=lambda: now_s[0])
+    watch = ConsoleWatch(console)
+    watch.stage("Scoring")
+    for now_s[0], done in ((1.0, 100), (2.0, 400), (3.0, 700)):
+        watch.advance(done, 1600)
+    console.print(watch.progress.make_tasks_table(watch.progress.tasks))
+    assert "300/s" in console.file.getvalue()
+    assert "0:00:03" in console.file.getvalue()
+
+
 def test_a_stage_that_failed_is_not_drawn_as_finished():
     watch = ConsoleWatch(paper(terminal=True))
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from deepscan.errors import TrainingError
-from deepscan.objectives import classification, fake_loss, synchrony
+from deepscan.objectives import boundary_loss, classification, fake_loss, synchrony
 from deepscan.recipe import Loss
 
 LOGIT = torch.tensor([-100.0, -20.0, -3.0, -0.5, 0.0, 0.5, 3.0, 20.0, 100.0])
@@ -156,3 +156,57 @@ def test_synchrony_has_finite_gradients_where_moments_are_padding(heard):
 
 def test_synchrony_smooths_the_labels_of_its_logits(heard):
     assert ask(heard, Loss(label_smoothing=0.2))["loss"] != ask(heard)["loss"]
+
+
+class Mapped(nn.Module):
+    """Returns the columns it is given as the logit and the map."""
+
+    def forward(self, sound, map_in):
+        return {"logit": sound, "mask_logit": map_in}
+
+
+def test_the_edge_is_where_both_pictures_are_as_strong():
+    """A cell that is half the one and half the other counts as fully mixed, however sharp the edge."""
+    alpha = torch.zeros(1, 4, 8, dtype=torch.uint8)
+    alpha[:, :, 2:] = 255
+    target = torch.tensor([[[1.0, 0.0]]])
+    logit = torch.tensor([[[0.3, -0.7]]])
+    expected = functional.binary_cross_entropy_with_logits(logit, target)
+    torch.testing.assert_close(boundary_loss(logit, alpha, torch.ones(1)), expected)
+
+
+def test_the_boundary_loss_agrees_with_a_reckoning_by_hand():
+    rng = torch.Generator().manual_seed(0)
+    alpha = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8, generator=rng)
+    logit = torch.randn(3, 2, 2, generator=rng)
+    expected = []
+    for b in (0, 2):
+        for i in range(2):
+            for j in range(2):
+                m = alpha[b, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].double().mean().item() / 255
+                t, p = 4 * m * (1 - m), 1 / (1 + math.exp(-logit[b, i, j].item()))
+                expected.append(-t * math.log(p) - (1 - t) * math.log(1 - p))
+    found = boundary_loss(logit, alpha, torch.tensor([1.0, 0.0, 1.0])).item()
+    assert found == pytest.approx(sum(expected) / 8, rel=1e-5)
+
+
+def test_where_nobody_knows_what_was_altered_nothing_is_asked():
+    logit = torch.randn(2, 3, 3, requires_grad=True)
+    loss = boundary_loss(logit, torch.zeros(2, 6, 6, dtype=torch.uint8), torch.tensor([0.0, 1.0]))
+    loss.backward()
+    assert not logit.grad[0].any()
+    assert logit.grad[1].all()
+    assert boundary_loss(logit, torch.zeros(2, 6, 6, dtype=torch.uint8), torch.zeros(2)) == 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
+def test_classification_adds_the_boundary_where_model_and_batch_have_it(weight):
+    alpha = torch.full((9, 4, 4), 128, dtype=torch.uint8)
+    batch = {"sound": LOGIT, "map_in": torch.randn(9, 2, 2), "label": LABEL}
+    told = {**batch, "alpha": alpha, "alpha_known": torch.ones(9)}
+    objective = classification(("sound", "map_in"), Loss(mask_weight=weight), (1, 1))
+    plain = classification(("sound",), Loss(mask_weight=weight), (1, 1))
+    without = objective(Mapped(), batch)["loss"]
+    extra = weight * boundary_loss(batch["map_in"], alpha, torch.ones(9))
+    torch.testing.assert_close(objective(Mapped(), told)["loss"], without + extra)
+    torch.testing.assert_close(plain(Given(), told)["loss"], without)

@@ -4,7 +4,7 @@ import pytest
 
 from deepscan import config
 from deepscan.errors import ConfigError
-from deepscan.recipe import Augment, Loss, Optimizer, Recipe, Schedule
+from deepscan.recipe import Augment, Loss, Optimizer, Pseudo, Recipe, Schedule
 
 
 def test_the_defaults_are_valid():
@@ -27,6 +27,10 @@ def test_the_defaults_are_valid():
         ("loss.label_smoothing", 1.0, "in [0, 1)"),
         ("augment.crop", 0.0, "in (0, 1]"),
         ("augment.crop", 1.5, "in (0, 1]"),
+        ("optimizer.sam_rho", -0.1, "at least 0"),
+        ("loss.mask_weight", -1.0, "at least 0"),
+        ("pseudo.share", -0.1, "in [0, 1]"),
+        ("pseudo.share", 1.1, "in [0, 1]"),
         ("freeze_epochs", 10, "below epochs (10)"),
     ],
 )
@@ -84,9 +88,29 @@ def test_every_setting_is_described():
         for field in dataclasses.fields(part)
         if f"        {field.name}: " not in f"    {part.__doc__}"
     ]
-    assert len(parts) == 6
+    assert len(parts) == 9
     assert undescribed == []
 
 
 def vars_of(settings):
     return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+
+
+def test_pairs_need_batches_of_two():
+    Recipe(batch_size=2, pseudo=Pseudo(kind="any"))
+    Recipe(batch_size=1, pseudo=Pseudo(kind="any", share=0.0))
+    with pytest.raises(ConfigError, match="'batch_size' must be at least 2 with pseudo-fakes"):
+        Recipe(batch_size=1, pseudo=Pseudo(kind="any"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        (Pseudo(), (9, 4)),
+        (Pseudo(kind="any"), (5, 8)),
+        (Pseudo(kind="any", share=0.5), (7, 6)),
+        (Pseudo(kind="any", share=0.0), (9, 4)),
+    ],
+)
+def test_classes_are_counted_with_the_pseudo_fakes(settings, counts):
+    assert settings.counts(9, 4) == counts

@@ -45,6 +45,31 @@ def test_a_stage_without_work_is_no_error(lines):
     assert lines() == [": 0 of 0"]
 
 
+def test_lines_tell_the_pace_and_what_is_left_of_the_work_of_this_run(lines):
+    now_s = iter((0.0, 0.0, 50.0, 100.0, 110.0))
+    watch = LogWatch(lambda: next(now_s))
+    watch.stage("Scoring")
+    for done in (400, 700, 800, 1000):
+        watch.advance(done, 1000)
+    assert lines()[1:] == [
+        "Scoring: 400 of 1000",
+        "Scoring: 700 of 1000, 6 a second, 0:00:50 left",
+        "Scoring: 800 of 1000, 4 a second, 0:00:50 left",
+        "Scoring: 1000 of 1000, 5.45 a second, 0:00:00 left",
+    ]
+
+
+def test_slow_work_makes_a_line_a_minute(lines):
+    now_s = iter(range(0, 10_000, 20))
+    watch = LogWatch(lambda: next(now_s))
+    watch.stage("Slow")
+    for done in range(10):
+        watch.advance(done, 1_000_000)
+    assert [line.split(",")[0] for line in lines()[1:]] == [
+        f"Slow: {done} of 1000000" for done in (0, 3, 6, 9)
+    ]
+
+
 def test_an_epoch_is_one_line_of_rounded_figures(lines):
     LogWatch().epoch({"epoch": 3.0, "val_auc": 0.987654321, "lr": 1e-5})
     assert lines() == ["epoch=3 val_auc=0.9877 lr=1e-05"]

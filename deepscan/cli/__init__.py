@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 unexpected; 2 wrong usage or settings; 3 a file is no sound media; 4 an asset is
 missing; 5 the data cannot be used; 6 a bundle or its format cannot be used; 7 the cluster is too
-small; 8 training failed; 9 the service cannot answer; 130 interrupted.
+small; 8 training failed; 9 the service cannot answer; 10 storage cannot be read or written; 130
+interrupted.
 """
 
 import logging
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from deepscan.cli import data, ensembles, judging, serving, training, tuning
+from deepscan.cli import auditing, data, ensembles, importing, judging, scoring, serving, training, tuning
 from deepscan.cli.program import EXIT_CODES, INTERRUPTED, Commands, console, exit_code
 
 __all__ = ["EXIT_CODES", "INTERRUPTED", "app", "exit_code", "main", "run_job"]
@@ -19,9 +20,12 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=F
 app.add_typer(training.app)
 app.add_typer(tuning.app)
 app.add_typer(judging.app)
+app.add_typer(scoring.app)
 app.add_typer(serving.app)
 app.add_typer(ensembles.app, name="ensemble")
 app.add_typer(data.app)
+app.add_typer(importing.app)
+app.add_typer(auditing.app)
 app.add_typer(data.assets_app, name="assets")
 
 

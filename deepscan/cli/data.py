@@ -47,7 +47,8 @@ def prepare(
     from deepscan.console import grid, watching
     from deepscan.datasets.dataset import account, open_dataset
     from deepscan.models.catalog import load_builtin
-    from deepscan.training.run import LEDGER, settle
+    from deepscan.training.run import LEDGER
+    from deepscan.training.settings import settle
 
     use_plugin(plugin)
     prep = settle(load_builtin().get(model), tuple(settings or ())).prep

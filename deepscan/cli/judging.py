@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepscan.cli.options import Address, Device, Fusion, Json, Judges, Plugin, use_plugin
+from deepscan.cli.options import Device, Fusion, Json, Judges, Plugin, use_plugin
 from deepscan.cli.program import complain, console, exit_code, say
 from deepscan.errors import ConfigError, MediaError
 
@@ -67,34 +67,6 @@ def predict(
         show_verdicts(console, verdicts, timeline)
     if failed:
         raise typer.Exit(exit_code(failed))
-
-
-@app.command()
-def score(
-    data: Annotated[pathlib.Path, typer.Option(help="Folder; every file in it is judged.")],
-    bundle: Judges,
-    out: Annotated[pathlib.Path, typer.Option(help="Folder for verdicts (JSON lines).")],
-    fusion: Fusion = None,
-    device: Device = "auto",
-    plugin: Plugin = None,
-    address: Address = None,
-) -> None:
-    """Judge a folder of any size on Ray Data."""
-    from deepscan.bundle import Bundle
-    from deepscan.cluster import connected
-    from deepscan.console import grid, watching
-    from deepscan.ensemble import select
-    from deepscan.evaluation import Judging
-    from deepscan.scoring import score_folder
-
-    # The actors do this too, but what they raise arrives as an error of Ray.
-    use_plugin(plugin)
-    chosen = select(bundle, fusion or ())
-    for path in chosen.bundles:
-        Bundle.read(path).module()
-    with watching(console) as watch, connected(address):
-        counts = score_folder(data, chosen, out, Judging(device=device, plugin=plugin), watch)
-    console.print(grid(f"Verdicts: {out}", ("label", "files"), counts.items()))
 
 
 def _cases(

@@ -16,10 +16,18 @@ Materialize = Annotated[bool, typer.Option(help="Keep prepared Examples; later e
 MaxBad = Annotated[float, typer.Option(min=0, max=1, help="Largest share of corrupt files.")]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split where the data give none.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Setting, e.g. recipe.optimizer.lr=1e-4.")]
-Calibration = Annotated[
+Workers = Annotated[int, typer.Option(min=1, help="Training processes.")]
+MinWorkers = Annotated[
+    int | None, typer.Option(min=1, help="Go on with as few when nodes are lost; default: all.")
+]
+Weights = Annotated[str, typer.Option(help="'imagenet' or a bundle to start from.")]
+Teacher = Annotated[list[pathlib.Path] | None, typer.Option(help="Bundle to learn from; may be repeated.")]
+CalibrationKind = Annotated[
     Literal["temperature", "logistic", "isotonic", "none"] | None,
     typer.Option(help="How logits become probabilities; default: as suits the model."),
 ]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be taken and written; do nothing.")]
 Plugin = Annotated[pathlib.Path | None, typer.Option(help="Python file that registers a model.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS or a private one.")]
 Bundles = Annotated[list[pathlib.Path], typer.Option("--bundle", help="Bundle directory; may be repeated.")]

@@ -22,6 +22,7 @@ EXIT_CODES: dict[type[DeepscanError], int] = {
     errors.ResourceError: 7,
     errors.TrainingError: 8,
     errors.ServiceError: 9,
+    errors.StorageError: 10,
 }
 INTERRUPTED = 130
 

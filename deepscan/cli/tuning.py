@@ -8,7 +8,7 @@ import typer
 
 from deepscan.cli.options import (
     Address,
-    Calibration,
+    CalibrationKind,
     Data,
     Materialize,
     MaxBad,
@@ -73,7 +73,7 @@ def tune(
     materialize: Materialize = True,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
-    calibration: Calibration = None,
+    calibration: CalibrationKind = None,
     resume: Resume = False,
     name: Annotated[str, typer.Option(help="Name of the winner.")] = "",
     plugin: Plugin = None,

@@ -2,12 +2,15 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepscan.datasets import layout, split, stream
 from deepscan.datasets.plan import Chunk
+from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.reader import Reader, chunks, ledger
 from deepscan.datasets.store import Store
 from deepscan.media.source import Limits
@@ -30,6 +33,7 @@ class Origin:
         keep: Keep prepared Examples in the store, so that later epochs and runs skip decoding.
         limits: Limits on each file.
         max_bad: Largest share of corrupt files, in [0, 1].
+        needs_fakes: Every split made here has to hold fakes; False where they are made of the real files.
     """
 
     path: pathlib.Path
@@ -42,6 +46,7 @@ class Origin:
     keep: bool = True
     limits: Limits = Limits()
     max_bad: float = 0.1
+    needs_fakes: bool = True
 
 
 def divide(origin: Origin) -> pa.Table:
@@ -53,7 +58,13 @@ def divide(origin: Origin) -> pa.Table:
     """
     manifest = layout.scan(origin.path, where=origin.where, source_pattern=origin.source_pattern)
     if origin.fractions is not None:
-        return split.assign(manifest, origin.fractions, origin.seed, allow_leaks=origin.allow_leaks)
+        return split.assign(
+            manifest,
+            origin.fractions,
+            origin.seed,
+            allow_leaks=origin.allow_leaks,
+            needs_fakes=origin.needs_fakes,
+        )
     names = [name or "test" for name in manifest.column("split").to_pylist()]
     return manifest.set_column(manifest.column_names.index("split"), "split", pa.array(names))
 
@@ -77,6 +88,35 @@ class DataSet:
     def chunks(self, name: str) -> list[Chunk]:
         """Return the usable Examples of a split."""
         return chunks(self.ledger, name, self.index)
+
+    def with_pseudo_fakes(self, pseudo: PseudoFakes) -> Self:
+        """Return the data set with pseudo-fakes where it has no fakes to judge on."""
+        return dataclasses.replace(self, reader=dataclasses.replace(self.reader, pseudo=pseudo))
+
+    def held_out(self, name: str) -> list[Chunk]:
+        """Return what is judged of a split: its Examples, and pseudo-fakes of them if it is to have some."""
+        own = self.chunks(name)
+        return own + [chunk.forged() for chunk in own] if self.forges(name) else own
+
+    def forges(self, name: str) -> bool:
+        """Tell whether a split has no fakes of its own, and gets pseudo-fakes."""
+        return self.reader.pseudo is not None and self.counts(name)[1] == 0
+
+    def pseudo_ledger(self, numbers: Sequence[int]) -> pa.Table:
+        """Return rows of the ledger for pseudo-fakes, given as the ``files`` of their chunks."""
+        rows = self.ledger.take(pa.array([-1 - number for number in numbers], pa.int64()))
+        if self.reader.pseudo is None or not numbers:
+            return rows
+        kind = self.reader.pseudo.settings.kind
+        changed = {
+            "path": [f"{path}#{kind}" for path in rows["path"].to_pylist()],
+            "label": [1] * len(numbers),
+            "generator": [kind] * len(numbers),
+        }
+        for name, values in changed.items():
+            at, field = rows.column_names.index(name), rows.schema.field(name)
+            rows = rows.set_column(at, field, pa.array(values, field.type))
+        return rows
 
     def counts(self, name: str) -> tuple[int, int]:
         """Return how many usable real and fake files a split has."""

@@ -6,7 +6,6 @@ What is recognised is data (the tables of words below), not code: no data set is
 import collections
 import csv
 import dataclasses
-import fnmatch
 import hashlib
 import os
 import pathlib
@@ -19,8 +18,8 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
+from deepscan.datasets.columns import matches, relative, text_column
 from deepscan.errors import ConfigError, DataError
-from deepscan.registry import nearest
 
 LABEL_WORDS = {
     **dict.fromkeys(("real", "original", "pristine", "genuine", "bonafide", "authentic", "live"), 0),
@@ -107,13 +106,13 @@ def scan(
     table = _from_folder(folder) if manifest.is_dir() else _from_manifest(manifest)
     table = _complete(table, folder)
     for condition in where:
-        table = _keep(table, condition, folder)
+        table = table.filter(pa.array(matches(table, condition, folder)))
     if not table.num_rows:
         conditions = "".join(f" with {condition}" for condition in where)
         msg = f"{str(given)!r} holds no files{conditions}; give other data or conditions."
         raise DataError(msg)
     if source_pattern is not None:
-        table = _replace(table, source=_match_sources(_texts(table, "path"), source_pattern))
+        table = _replace(table, source=_match_sources(text_column(table, "path"), source_pattern))
     return _check(_translate(table)).sort_by("path")
 
 
@@ -130,7 +129,7 @@ def digest(table: pa.Table) -> str:
     if not table.num_rows:
         return hashlib.sha256().hexdigest()[:16]
     table = table.sort_by("path")
-    paths = _texts(table, "path")
+    paths = text_column(table, "path")
     root = os.path.commonpath([os.path.dirname(paths[0]), os.path.dirname(paths[-1])])
     try:
         sizes = [os.path.getsize(path) for path in paths]
@@ -250,7 +249,9 @@ def _from_manifest(path: pathlib.Path) -> pa.Table:
         msg = f"{str(path)!r} does not read as {path.suffix.lower()}: {error}"
         raise DataError(msg) from error
     table = _rename(table, str(path))
-    return _replace(table, **{name: _texts(table, name) for name in ALIASES if name in table.column_names})
+    return _replace(
+        table, **{name: text_column(table, name) for name in ALIASES if name in table.column_names}
+    )
 
 
 def _read_delimited(path: pathlib.Path) -> pa.Table:
@@ -295,15 +296,6 @@ def _rename(table: pa.Table, given: str) -> pa.Table:
     return table.rename_columns([names.get(i, name) for i, name in enumerate(table.column_names)])
 
 
-def _texts(table: pa.Table, name: str) -> list[str]:
-    try:
-        column: Any = table[name].cast(pa.string())
-    except pa.ArrowException as error:
-        msg = f"Column {name!r} holds {table[name].type}, where text or numbers are needed."
-        raise DataError(msg) from error
-    return [(text or "").strip() for text in column.to_pylist()]
-
-
 def _replace(table: pa.Table, **columns: Sequence[Any]) -> pa.Table:
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, pa.array(values, pa.string()))
@@ -312,20 +304,15 @@ def _replace(table: pa.Table, **columns: Sequence[Any]) -> pa.Table:
 
 def _complete(table: pa.Table, folder: pathlib.Path) -> pa.Table:
     """Make paths absolute and add the columns that are absent; all of ours are text still."""
-    paths = [os.path.normpath(os.path.join(folder, path)) for path in _texts(table, "path")]
+    paths = [os.path.normpath(os.path.join(folder, path)) for path in text_column(table, "path")]
     for name in ("split", "source", "generator"):
         if name not in table.column_names:
             table = table.append_column(name, pa.array([""] * len(paths), pa.string()))
     # A file without a source is its own: its path, for equal names in two folders are two files.
-    stems = (os.path.splitext(path)[0] for path in _relative(paths, folder))
-    sources = [source or stem for source, stem in zip(_texts(table, "source"), stems, strict=True)]
+    stems = (os.path.splitext(path)[0] for path in relative(paths, folder))
+    sources = [source or stem for source, stem in zip(text_column(table, "source"), stems, strict=True)]
     others = [name for name in table.column_names if name not in ALIASES]
     return _replace(table, path=paths, source=sources).select([*ALIASES, *others])
-
-
-def _relative(paths: Sequence[str], folder: pathlib.Path) -> list[str]:
-    prefix = os.path.join(folder, "")
-    return [path.removeprefix(prefix) for path in paths]
 
 
 def _match_sources(paths: Sequence[str], pattern: str) -> list[str]:
@@ -341,36 +328,23 @@ def _match_sources(paths: Sequence[str], pattern: str) -> list[str]:
     return [next(filter(None, match.groups()), match[0]) for match in found if match]
 
 
-def _keep(table: pa.Table, condition: str, folder: pathlib.Path) -> pa.Table:
-    column, equals, allowed = condition.partition("=")
-    negated, column = column.endswith("!"), column.removesuffix("!").strip()
-    if not equals or column not in table.column_names:
-        msg = (
-            f"Condition {condition!r} must be column=value or column!=value with a column of the data."
-            f"{nearest(column, table.column_names)} There are: {', '.join(table.column_names)}."
-        )
-        raise ConfigError(msg)
-    patterns = re.compile("|".join(fnmatch.translate(value.strip()) for value in allowed.split(",")))
-    values = _texts(table, column)
-    texts = _relative(values, folder) if column == "path" else values
-    return table.filter(pa.array([bool(patterns.match(text)) != negated for text in texts], pa.bool_()))
-
-
 def _translate(table: pa.Table) -> pa.Table:
     labels = _look_up(table, "label", {**LABEL_WORDS, **_LABEL_DIGITS})
     splits = _look_up(table, "split", {**SPLIT_WORDS, "": ""})
-    named = zip(_texts(table, "generator"), labels, strict=True)
+    named = zip(text_column(table, "generator"), labels, strict=True)
     table = _replace(table, split=splits, generator=[name if label else "" for name, label in named])
     return table.set_column(table.column_names.index("label"), "label", pa.array(labels, pa.int8()))
 
 
 def _look_up(table: pa.Table, column: str, words: Mapping[str, str | int]) -> list[str | int]:
-    texts = _texts(table, column)
+    texts = text_column(table, column)
     # Each distinct text is looked up once: a million rows have a handful of them.
     found = {text: words.get(re.sub(r"[-_ ]", "", text.casefold())) for text in set(texts)}
     unknown = sorted(text for text, word in found.items() if word is None)
     if unknown:
-        rows = [path for path, text in zip(_texts(table, "path"), texts, strict=True) if found[text] is None]
+        rows = [
+            path for path, text in zip(text_column(table, "path"), texts, strict=True) if found[text] is None
+        ]
         msg = (
             f"The {column} {', '.join(map(repr, unknown[:3]))} of {_examples(rows)} is none of "
             f"{', '.join(map(repr, words))}; correct it, or leave those rows out with a condition."
@@ -380,7 +354,7 @@ def _look_up(table: pa.Table, column: str, words: Mapping[str, str | int]) -> li
 
 
 def _check(table: pa.Table) -> pa.Table:
-    counts = collections.Counter(_texts(table, "path"))
+    counts = collections.Counter(text_column(table, "path"))
     if len(counts) < table.num_rows:
         repeated = [path for path, count in counts.items() if count > 1]
         msg = f"Listed more than once: {_examples(repeated)}; keep one row of each."

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepscan.datasets.plan import Chunk
+from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.store import USED, Store, file_id
 from deepscan.media.source import Limits, Media
 from deepscan.modalities import Example, Prep
@@ -27,12 +28,14 @@ class Reader:
         prep: The Prep, for Examples that are not kept.
         limits: Limits on raw files.
         names: The columns to read.
+        pseudo: Makes the Examples of chunks of pseudo-fakes; None = there are no such chunks.
     """
 
     store: Store
     prep: Prep
     limits: Limits
     names: tuple[str, ...]
+    pseudo: PseudoFakes | None = None
 
     @property
     def example_bytes(self) -> int:
@@ -46,6 +49,14 @@ class Reader:
         Raises:
             MediaError: A raw file has changed since it was looked at and does not decode any more.
         """
+        examples = self._read(chunk, positions)
+        if not chunk.pseudo:
+            return examples
+        assert self.pseudo is not None, "chunks of pseudo-fakes come from a DataSet whose reader makes them"
+        files = [-1 - chunk.files[position] for position in positions]
+        return [self.pseudo.held_out(e, file) for e, file in zip(examples, files, strict=True)]
+
+    def _read(self, chunk: Chunk, positions: Sequence[int]) -> list[Example]:
         rows = [chunk.rows[position] for position in positions]
         if chunk.group >= 0:
             return self.store.read(chunk.place, chunk.group, rows, self.names)

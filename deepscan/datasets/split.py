@@ -30,6 +30,7 @@ def assign(
     seed: int = 0,
     *,
     allow_leaks: bool = False,
+    needs_fakes: bool = True,
 ) -> pa.Table:
     """Fill the ``split`` column of a manifest where the user did not.
 
@@ -43,6 +44,7 @@ def assign(
             share of 0 a split is not made.
         seed: Seed of the draw among sources, at least 0.
         allow_leaks: Accept given splits that share sources, with a warning in the log.
+        needs_fakes: Refuse to divide real files alone.
 
     Returns:
         The table with every ``split`` one of ``train``, ``val``, ``test``.
@@ -59,7 +61,11 @@ def assign(
         check_leaks(table, allow_leaks=allow_leaks)
         wanted = {name: share for name, share in wanted.items() if name == "train" or name not in given}
     pool = np.isin(table["split"].to_numpy(), ["", "train"])
-    return table if len(wanted) == 1 and "" not in given else _divide(table, pool, wanted, seed)
+    if len(wanted) == 1 and "" not in given:
+        return table
+    tallies = _tally(table.filter(pa.array(pool)))
+    home = _place(tallies, wanted, seed, needs_fakes or any(tally[1] for tally in tallies.values()))
+    return _moved(table, pool, home)
 
 
 def check_leaks(table: pa.Table, *, allow_leaks: bool = False) -> None:
@@ -110,9 +116,8 @@ def _refuse_gaps(given: Mapping[str, int]) -> None:
         raise DataError(msg)
 
 
-def _divide(table: pa.Table, pool: NDArray[np.bool_], wanted: Mapping[str, float], seed: int) -> pa.Table:
-    """Divide the sources of the rows in ``pool`` among the wanted splits."""
-    home = _place(_tally(table.filter(pa.array(pool))), wanted, seed)
+def _moved(table: pa.Table, pool: NDArray[np.bool_], home: Mapping[str, str]) -> pa.Table:
+    """Put the rows in ``pool`` into the splits of their sources."""
     splits = [
         home[source] if free else split
         for source, split, free in zip(*_columns(table, "source", "split"), pool, strict=True)
@@ -139,8 +144,10 @@ def _size(tally: _Tally) -> int:
     return tally[0] + tally[1]
 
 
-def _place(tallies: Mapping[str, _Tally], wanted: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Return each source's split.
+def _place(
+    tallies: Mapping[str, _Tally], wanted: Mapping[str, float], seed: int, fakes: bool
+) -> dict[str, str]:
+    """Return each source's split; without ``fakes`` all files are real.
 
     Steepest descent on the sum over splits and strata of (files wanted - files had)^2, largest
     sources first, after each split was given one small source (or two) that brings both labels.
@@ -155,7 +162,7 @@ def _place(tallies: Mapping[str, _Tally], wanted: Mapping[str, float], seed: int
         split: {stratum: share / sum(wanted.values()) * count for stratum, count in total.items()}
         for split, share in wanted.items()
     }
-    home = _reserve(tallies, order, wanted)
+    home = _reserve(tallies, order, wanted, fakes)
     for source in [*home, *(source for source in order if source not in home)]:
         tally = tallies[source]
         if source not in home:
@@ -166,14 +173,19 @@ def _place(tallies: Mapping[str, _Tally], wanted: Mapping[str, float], seed: int
 
 
 def _reserve(
-    tallies: Mapping[str, _Tally], order: Sequence[str], wanted: Mapping[str, float]
+    tallies: Mapping[str, _Tally], order: Sequence[str], wanted: Mapping[str, float], fakes: bool
 ) -> dict[str, str]:
-    """Give each split the smallest source with both labels, or the smallest two with one each."""
+    """Give each split the smallest source with both labels, or the smallest two with one each.
+
+    Without ``fakes`` it is the smallest source.
+    """
     small = order[::-1]
     both = [(source,) for source in small if tallies[source][0] and tallies[source][1]]
     real = [source for source in small if not tallies[source][1]]
     fake = [source for source in small if not tallies[source][0]]
     units: list[tuple[str, ...]] = [*both, *zip(real, fake, strict=False)]
+    if not fakes:
+        units = [(source,) for source in real]
     if len(units) < len(wanted):
         found = f"{len(both) + len(real)} sources of real and {len(both) + len(fake)} of fake files"
         msg = (

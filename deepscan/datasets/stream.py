@@ -16,8 +16,12 @@ import pyarrow as pa
 import ray
 import ray.data
 from numpy.typing import NDArray
+from ray.data import Datasource
+from ray.data.block import BlockMetadata
+from ray.data.datasource import ReadTask
 
 from deepscan.datasets.plan import Chunk, Cut, Plan
+from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.reader import Reader
 from deepscan.datasets.store import Kind, Store, file_id, prepare_file
 from deepscan.errors import TooManyBadFilesError
@@ -110,16 +114,31 @@ class TrainingStream:
     reader: Reader
     modality: Modality
     augment: Augment
+    pseudo: PseudoFakes | None = None
 
     def unit(self, number: int) -> dict[str, NDArray[Any]]:
-        """Read, shuffle and augment one unit: input columns and ``label`` float32, [N, ...]."""
+        """Read, shuffle, forge and augment one unit.
+
+        Returns:
+            Input columns and ``label`` float32, [N, ...]; with pseudo-fakes that know where they were
+            altered also ``alpha`` uint8 [N, H, W] and ``alpha_known`` float32 [N].
+        """
         epoch, members = self.plan.unit(number)
+        labels = [self._label(member) for member in members]
+        pairs = self.pseudo.pairs(labels, self.plan.shape.batch_size, number) if self.pseudo else {}
+        for fake, real in pairs.items():
+            members[fake], labels[fake] = members[real], 1
         examples = self._read(members)
+        if self.pseudo:
+            for fake, real in pairs.items():
+                examples[real], examples[fake] = self.pseudo.pair(examples[real], epoch, int(members[real]))
+            examples = self.pseudo.with_alpha(examples)
         for i, member in enumerate(members):
+            # Both of a pair are changed alike: neither class may be told by its augmentation.
             rng = np.random.default_rng([self.plan.seed, epoch, int(member), 1])
             examples[i] = self.modality.augment(examples[i], self.augment, rng)
-        labels = [self._label(member) for member in members]
-        return batch(examples, self.reader.prep) | {"label": np.asarray(labels, np.float32)}
+        extra = self.pseudo.columns(examples, labels, pairs) if self.pseudo else {}
+        return batch(examples, self.reader.prep) | extra | {"label": np.asarray(labels, np.float32)}
 
     def _label(self, member: int) -> int:
         chunk, position = self.plan.locate(member)
@@ -186,7 +205,10 @@ def units_ahead(cut: Cut, supply: Supply) -> int:
 def start_pace(cut: Cut, supply: Supply) -> Any:
     """Start the Pace of a training stream; return its handle."""
     as_actor: Any = ray.remote
-    return as_actor(num_cpus=0, max_concurrency=1000)(Pace).remote(units_ahead(cut, supply))
+    # On another node it begins anew; whoever trains on tells it soon how far that is.
+    return as_actor(num_cpus=0, max_concurrency=1000, max_restarts=-1, max_task_retries=-1)(Pace).remote(
+        units_ahead(cut, supply)
+    )
 
 
 def training(stream: TrainingStream, epochs: range, supply: Supply, pace: Any) -> ray.data.Dataset:
@@ -202,7 +224,7 @@ def training(stream: TrainingStream, epochs: range, supply: Supply, pace: Any) -
         source: TrainingStream = _fetched(shared)
         return source.unit(first + number)
 
-    return ray.data.range(count, override_num_blocks=count).map_batches(
+    return numbered(count, supply.cpus).map_batches(
         unit,
         batch_size=None,
         num_cpus=supply.cpus,
@@ -236,7 +258,42 @@ def evaluation(chunks: Sequence[Chunk], reader: Reader, cpus: float) -> ray.data
             "file": np.asarray([file for chunk in mine for file in chunk.files], np.int64),
         }
 
-    return ray.data.range(tasks, override_num_blocks=tasks).map_batches(piece, batch_size=None, num_cpus=cpus)
+    return numbered(tasks, cpus).map_batches(piece, batch_size=None, num_cpus=cpus)
+
+
+class Numbers(Datasource):
+    """The numbers from 0 on, each in a task of its own, as the column ``id``.
+
+    ``ray.data.range`` gives them, too, but its tasks want a whole CPU each, which may be on no node.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Hold so many numbers."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = count
+
+    def estimate_inmemory_data_size(self) -> int:
+        """Return the size of the column in bytes."""
+        return 8 * self.count
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        """Return a task for each number, whatever is asked for."""
+        facts = BlockMetadata(num_rows=1, size_bytes=8, exec_stats=None, input_files=None)
+        return [ReadTask(functools.partial(_number, n), facts) for n in range(self.count)]
+
+
+def numbered(count: int, cpus: float) -> ray.data.Dataset:
+    """Return the numbers from 0 on as a data set whose tasks take so many logical CPUs."""
+    numbers: ray.data.Dataset = ray.data.read_datasource(
+        Numbers(count), num_cpus=cpus, override_num_blocks=count
+    )
+    return numbers
+
+
+def _number(number: int) -> list[pa.Table]:
+    return [pa.table({"id": [number]})]
 
 
 @functools.lru_cache(maxsize=4)

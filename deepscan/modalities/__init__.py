@@ -10,10 +10,10 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan.errors import AbstainError
+from deepscan.errors import AbstainError, UnknownNameError
 from deepscan.media.source import Media
 from deepscan.recipe import Augment
-from deepscan.registry import Registry
+from deepscan.registry import Registry, nearest
 from deepscan.verdict import Region
 
 Example = dict[str, NDArray[Any]]
@@ -80,6 +80,32 @@ class Prep(Protocol):
         """
 
 
+ALPHA = "alpha"
+"""Column of training Examples that know where they were altered: uint8 [H, W], 255 = another picture
+altogether, 0 = as it was. No Prep makes it; a ``Forgery`` does, and ``Modality.augment`` moves it along."""
+
+ALPHA_KNOWN = "alpha_known"
+"""Column of training batches beside ``ALPHA``: 0 where nobody knows what was altered (a data set's own fakes)
+and ``ALPHA`` means nothing, else 1."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Forgery:
+    """A way of making pseudo-fakes of real Examples, for training.
+
+    Attributes:
+        summary: One line for tables.
+        make: ``(example, prep, rng) -> (real, fake)``: a pair that differs in the traces of forgery and,
+            as far as possible, in nothing else. Draws only from the generator given.
+        untouched: The column ``ALPHA`` of an Example that nobody altered, where this way makes it; None =
+            its fakes are altered as a whole.
+    """
+
+    summary: str
+    make: Callable[[Example, Any, np.random.Generator], tuple[Example, Example]]
+    untouched: Callable[[Example], NDArray[np.uint8]] | None = None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Modality:
     """A way of looking at media.
@@ -94,6 +120,7 @@ class Modality:
         locate: Where in the media an Example comes from.
         moments: Where in the media the moments of an Example are that a model tells apart: ``(example,
             count) -> regions``, at most ``count``, those of the first moments. None = there are none.
+        forgeries: Ways of making pseudo-fakes, by the name that a recipe gives.
     """
 
     name: str
@@ -104,6 +131,20 @@ class Modality:
     aggregate: Callable[[NDArray[np.float32]], float]
     locate: Callable[[Example], Region]
     moments: Callable[[Example, int], list[Region]] | None = None
+    forgeries: Mapping[str, Forgery] = dataclasses.field(default_factory=dict)
+
+    def forgery(self, kind: str) -> Forgery:
+        """Return a way of making pseudo-fakes.
+
+        Raises:
+            UnknownNameError: There is none of that name for this modality.
+        """
+        if kind not in self.forgeries:
+            known = ", ".join(["none", *self.forgeries])
+            hint = nearest(kind, self.forgeries)
+            msg = f"There are no pseudo-fakes {kind!r} for modality {self.name!r}.{hint} Known: {known}."
+            raise UnknownNameError(msg)
+        return self.forgeries[kind]
 
 
 MODALITIES: Registry[Modality] = Registry("modality")

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from deepscan import config
 from deepscan.errors import ConfigError, NoSoundError, TooShortError
-from deepscan.media import degrade_sound, levels, spectra
+from deepscan.media import degrade_sound, levels, spectra, vocode
 from deepscan.media.degrade_sound import CODINGS, Notch, Order
 from deepscan.media.sound import SOUND_RATE_HZ, Sound
 from deepscan.media.source import Media
 from deepscan.media.spectra import FrontEnd
-from deepscan.modalities import MODALITIES, Column, Example, Modality
+from deepscan.modalities import MODALITIES, Column, Example, Forgery, Modality
 from deepscan.recipe import Augment
 from deepscan.verdict import Region
 
@@ -274,6 +274,14 @@ _ADVANCED: tuple[tuple[float, Draw], ...] = (
 _LEVELS = {"none": (), "flip": _FLIP, "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
 
 
+def copy_synthesis(example: Example, prep: AudioPrep, rng: np.random.Generator) -> tuple[Example, Example]:
+    """Return a real Example and what a vocoder, drawn at random, makes of the same sound, equally loud."""
+    wave_N = _from_int16(example["wave"])
+    made_N = vocode.VOCODERS[str(rng.choice(list(vocode.VOCODERS)))](wave_N, rng)
+    copied_N = vocode.level(made_N, float(np.sqrt(np.mean(np.square(wave_N)))))
+    return example, {**example, "wave": _to_int16(copied_N)}
+
+
 def _accepts(media: Media) -> bool:
     return media.facts.has_sound
 
@@ -311,5 +319,11 @@ MODALITIES.register(
         aggregate=_aggregate,
         locate=_locate,
         moments=_moments,
+        forgeries={
+            "copy-synthesis": Forgery(
+                summary="The same words of the same voice through one of five vocoders, equally loud",
+                make=copy_synthesis,
+            )
+        },
     ),
 )

@@ -9,17 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan.errors import NoFaceError, NoPictureError
-from deepscan.media import degrade, pixels
+from deepscan.media import blend, degrade, pixels
 from deepscan.media.faces import Face, align_crop, find_faces
 from deepscan.media.pixels import Picture
 from deepscan.media.source import Media
-from deepscan.modalities import MODALITIES, Column, Example, Modality, settings
+from deepscan.modalities import ALPHA, MODALITIES, Column, Example, Forgery, Modality, settings
 from deepscan.modalities.settings import FinderChoice
 from deepscan.recipe import Augment
 from deepscan.verdict import Box, Region
 
 PREP_VERSION = 1
 """Part of every digest; goes up with any change of code that changes an Example."""
+
+_LOOK_PX = 96
+"""Long side at which a crop is looked at for landmarks; the face fills most of it."""
+
+_FACE_ASPECT = 0.76
+"""Width of a usual face as a share of its height."""
+
+_PORTRAIT_MARGIN = 0.5
+"""Half of the side of a portrait is the face."""
 
 Change = Callable[[Picture], Picture]
 """A change of a picture whose parameters are drawn already."""
@@ -180,14 +189,25 @@ def draw_changes(augment: Augment, side_px: int, rng: np.random.Generator) -> li
 
 
 def augment_pixels(example: Example, augment: Augment, rng: np.random.Generator) -> Example:
-    """Return the Example with its ``pixels`` changed at random; the other columns stay.
+    """Return the Example with its ``pixels`` changed at random, and its ``alpha`` moved along.
 
     With ``augment.crop`` below 1 the pixels are a smaller square, at the scale they had.
     """
-    picture_HWC = example["pixels"]
-    for change in draw_changes(augment, picture_HWC.shape[0], rng):
-        picture_HWC = change(picture_HWC)
-    return {**example, "pixels": picture_HWC}
+    changed = dict(example)
+    for change in draw_changes(augment, example["pixels"].shape[0], rng):
+        changed["pixels"] = change(changed["pixels"])
+        if ALPHA in changed and (move := _move(change)):
+            changed[ALPHA] = move(changed[ALPHA])
+    return changed
+
+
+def _move(change: Change) -> Change | None:
+    """Return what a change of a picture does to where it was altered; None = nothing."""
+    kind = getattr(change, "func", change)
+    if kind is degrade.cutout:
+        covered: Change = functools.partial(change, value=0)  # type: ignore[call-arg]
+        return covered
+    return change if kind in (degrade.crop, degrade.flip, degrade.rotate) else None
 
 
 def _draw_crop(side_px: int, kept_px: int, rng: np.random.Generator) -> Change:
@@ -251,6 +271,39 @@ _ADVANCED: tuple[tuple[float, Draw], ...] = (
 _LEVELS = {"none": (), "flip": _FLIP, "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
 
 
+def self_blended(example: Example, prep: ImagePrep, rng: np.random.Generator) -> tuple[Example, Example]:
+    """Return a real Example and the same face blended into itself, both with ``alpha``; see ``media.blend``.
+
+    The face is looked for in the crop where YuNet is the Prep's finder, for its landmarks; else it lies
+    where the Prep put it. In whole pictures it is taken to fill the middle, as portraits do.
+    """
+    made = blend.self_blend(example["pixels"], _face_in_crop(example["pixels"], prep), rng)
+    alpha_HW = np.rint(255 * made.alpha_HW).astype(np.uint8)
+    real = {**example, "pixels": made.real, ALPHA: _untouched(example)}
+    return real, {**example, "pixels": made.fake, ALPHA: alpha_HW}
+
+
+def _untouched(example: Example) -> NDArray[np.uint8]:
+    return np.zeros(example["pixels"].shape[:2], np.uint8)
+
+
+def _face_in_crop(crop_HWC: Picture, prep: ImagePrep) -> Face:
+    side_px = crop_HWC.shape[0]
+    middle = side_px / 2
+    if prep.region == "face" and prep.finder == "yunet":
+        found = find_faces(crop_HWC, finder="yunet", looks_px=(_LOOK_PX,))
+        if found and _holds(found[0], middle):
+            return found[0]
+    height_px = side_px / (1 + 2 * (prep.margin if prep.region == "face" else _PORTRAIT_MARGIN))
+    x_px, y_px = _FACE_ASPECT * height_px / 2, height_px / 2
+    return Face(box_px=(middle - x_px, middle - y_px, middle + x_px, middle + y_px), score=0.0)
+
+
+def _holds(face: Face, middle: float) -> bool:
+    left, top, right, bottom = face.box_px
+    return left < middle < right and top < middle < bottom
+
+
 def _accepts(media: Media) -> bool:
     return media.facts.kind == "image"
 
@@ -275,5 +328,12 @@ MODALITIES.register(
         augment=augment_pixels,
         aggregate=_aggregate,
         locate=_locate,
+        forgeries={
+            "self-blended": Forgery(
+                summary="The face blended into itself, a little off in place, colour and sharpness",
+                make=self_blended,
+                untouched=_untouched,
+            )
+        },
     ),
 )

@@ -25,6 +25,8 @@ class ModelSpec:
     - ``"moment_logit"`` and ``"attention"``, float32 [B, T], for the T moments that it tells apart:
       the logit of each alone, and the shares they have in ``logit``, which is their weighted sum; shares
       of moments that are padding are 0, the others add up to 1;
+    - ``"mask_logit"``, float32 [B, h, w], of a picture: > 0 where it was blended, for the cells of an even
+      grid over the Example, row by row;
     - ``"measured_NAME"``, float32 [B]: a figure for the Score, e.g. ``measured_offset_frames``.
 
     In training it may also return whatever tensors its objective uses.

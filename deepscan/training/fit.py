@@ -26,24 +26,23 @@ import torch
 import torch.utils.tensorboard
 from torch import nn
 
-from deepscan import bundle, config
+from deepscan import bundle
 from deepscan.bundle import Bundle, Card
 from deepscan.cluster import Resources
 from deepscan.datasets import stream
 from deepscan.datasets.plan import Chunk, Cut
 from deepscan.datasets.reader import Reader
-from deepscan.errors import BundleError, ConfigError, DeepscanError, TrainingError
-from deepscan.formats import eager
+from deepscan.errors import ConfigError, DeepscanError, TrainingError
 from deepscan.modalities.catalog import load_builtin as load_modalities
-from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
 from deepscan.training import loop, state
+from deepscan.training.start import initial_module
+from deepscan.training.teach import Teacher, distillation
 
 logger = logging.getLogger(__name__)
 RAY_RUN = "ray"
 BEST = "bundle"
-IMAGENET = "imagenet"
 HISTORY = "history.jsonl"
 VALIDATION_BATCH = 32
 OnEpoch = Callable[[dict[str, float]], None]
@@ -59,9 +58,10 @@ class Job:
         recipe: Training settings.
         counts: Number of real and of fake training files.
         inputs: Columns that the model reads.
-        cut: Batches and units of an epoch.
+        cut: Batches and units of an epoch, shared by all workers that are wanted.
         resources: What the run takes of the cluster.
         init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle to start from.
+        teachers: Bundles that the model learns to follow.
         plugin: File that registers the model; None = built in.
     """
 
@@ -73,6 +73,7 @@ class Job:
     cut: Cut
     resources: Resources
     init: str = ""
+    teachers: tuple[pathlib.Path, ...] = ()
     plugin: pathlib.Path | None = None
 
 
@@ -103,7 +104,9 @@ class HeldOut:
         if not mine:
             return ()
         examples = stream.evaluation(mine, self.reader, self.cpus)
-        return examples.iter_torch_batches(batch_size=VALIDATION_BATCH, device=task.device)
+        return examples.iter_torch_batches(
+            batch_size=VALIDATION_BATCH, device=task.device, pin_memory=task.device.type == "cuda"
+        )
 
 
 def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
@@ -181,7 +184,7 @@ def epochs_done(out: pathlib.Path) -> int:
 
 
 def _trainer(job: Job, streams: Streams) -> Any:
-    cpus = min(1.0, job.resources.data_cpus)
+    cpus = job.resources.task_cpus
     supply = stream.Supply(cpus=cpus, tasks=max(1, int(job.resources.data_cpus / cpus)))
     pace = stream.start_pace(job.cut, supply)
 
@@ -200,7 +203,7 @@ def _trainer(job: Job, streams: Streams) -> Any:
         # Units go to ranks in turn, wherever they lie: the same seed gives every rank the same Examples.
         dataset_config=train_v2.DataConfig(enable_shard_locality=False),
         scaling_config=train_v2.ScalingConfig(
-            num_workers=job.resources.workers,
+            num_workers=job.resources.scale,
             use_gpu=job.resources.worker_gpus > 0,
             resources_per_worker=job.resources.per_worker,
         ),
@@ -228,68 +231,55 @@ def _train(job: Job, pace: Any, held_out: HeldOut) -> None:
     device = ray.train.torch.get_device()
     checkpoint = ray.train.get_checkpoint()
     progress, states = state.load(pathlib.Path(checkpoint.path)) if checkpoint else (None, None)
-    task = _task(job, device, context.get_world_rank(), context.get_world_size())
+    cut = job.cut.shared_by(context.get_world_size())
+    task = task_of(job, cut, device, context.get_world_rank())
     trainer = loop.Trainer(task, states, progress)
     batches = ray.train.get_dataset_shard("train").iter_torch_batches(
-        batch_size=job.recipe.batch_size, prefetch_batches=stream.PREFETCHED, drop_last=True, device=device
+        batch_size=job.recipe.batch_size,
+        prefetch_batches=stream.PREFETCHED,
+        drop_last=True,
+        device=device,
+        pin_memory=device.type == "cuda",  # so that copies to the GPU do not wait
     )
     with Journal.opened(job, trainer.progress.epoch, task.rank) as journal:
         trainer.run(
-            stream.paced(batches, job.cut, pace),
+            stream.paced(batches, cut, pace),
             lambda: held_out.batches(task),
             journal.report,
         )
 
 
-def _task(job: Job, device: torch.device, rank: int, world: int) -> loop.Task:
+def task_of(job: Job, cut: Cut, device: torch.device, rank: int) -> loop.Task:
+    """Return what a rank trains: the model with the weights that it starts from, on its device.
+
+    Raises:
+        AssetError: ImageNet weights cannot be fetched.
+        BundleError: A bundle to start or to learn from cannot be used.
+    """
     if job.plugin:
         load_plugin(job.plugin)
     spec = load_builtin().get(job.card.model)
     torch.manual_seed(job.recipe.seed)
-    module = initial_module(spec, job)
+    module = initial_module(spec, job.card.model_config, job.init)
+    if job.recipe.sync_norm:
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
     module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = spec.objective(job.inputs, job.recipe.loss, job.counts)
+    if job.teachers:
+        teachers = [Teacher.load(path, device) for path in job.teachers]
+        objective = distillation(objective, job.inputs, teachers, job.recipe.distill)
     return loop.Task(
         module=module,
         trunk=spec.trunk(module) if spec.trunk and job.init else None,
-        objective=spec.objective(job.inputs, job.recipe.loss, job.counts),
+        objective=objective,
         inputs=job.inputs,
         aggregate=load_modalities().get(spec.modality).aggregate,
         recipe=job.recipe,
-        steps_per_epoch=job.cut.steps,
+        steps_per_epoch=cut.steps,
         device=device,
         rank=rank,
-        world=world,
+        world=cut.world,
     )
-
-
-def check_init(spec: ModelSpec, init: str) -> None:
-    """Check, before any work, that a model can start from what is asked for.
-
-    Raises:
-        BundleError: The bundle to start from cannot be used or is of another model.
-        ConfigError: The model has no ImageNet weights.
-    """
-    if init == IMAGENET and spec.imagenet is None:
-        msg = f"Model {spec.name!r} has no ImageNet weights; leave --weights out, or give a bundle."
-        raise ConfigError(msg)
-    if init not in {"", IMAGENET} and (other := Bundle.read(pathlib.Path(init)).card.model) != spec.name:
-        msg = f"{init} is a bundle of model {other!r}; weights for {spec.name!r} are asked for."
-        raise BundleError(msg)
-
-
-def initial_module(spec: ModelSpec, job: Job) -> nn.Module:
-    """Build the model with the weights that training starts from.
-
-    Raises:
-        AssetError: ImageNet weights cannot be fetched.
-        BundleError: The weights to start from are of another architecture.
-    """
-    module: nn.Module = spec.build(config.from_dict(spec.config, job.card.model_config))
-    if job.init == IMAGENET and spec.imagenet is not None:
-        spec.imagenet(module)
-    elif job.init:
-        eager.fill(module, Bundle.read(pathlib.Path(job.init)).path)
-    return module
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -23,7 +23,16 @@ from deepscan.errors import TrainingError
 from deepscan.metrics import auc
 from deepscan.objectives import Objective
 from deepscan.recipe import Recipe
-from deepscan.training.state import MovingAverage, Progress, build_optimizer, parameter_groups, rate_factor
+from deepscan.training.memory import recompute
+from deepscan.training.state import (
+    MovingAverage,
+    Progress,
+    ascended,
+    build_optimizer,
+    kept_buffers,
+    parameter_groups,
+    rate_factor,
+)
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -90,11 +99,23 @@ class Trainer:
         self.average = MovingAverage(task.module, task.recipe.ema_decay) if task.recipe.ema_decay else None
         if states:
             self._load(states)
+            # The schedule goes by epochs, whose steps are more where workers are fewer than before.
+            self.progress.step = self.progress.epoch * self._updates
+        # Only now: the average is a copy of the plain module, and stays one.
+        if task.recipe.recompute:
+            recompute(task.module)
+        if task.recipe.compile:
+            task.module.compile()
 
     @property
     def kept(self) -> nn.Module:
         """The module that is validated and kept: the trained one, or its moving average."""
         return self.average.module if self.average else self.task.module
+
+    @property
+    def _updates(self) -> int:
+        """Steps of the optimiser in an epoch."""
+        return -(-self.task.steps_per_epoch // self.task.recipe.accumulate)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything besides ``progress`` that resuming needs."""
@@ -188,18 +209,38 @@ class Trainer:
         task, recipe = self.task, self.task.recipe
         is_last = (number + 1) % recipe.accumulate == 0 or number + 1 == task.steps_per_epoch
         waits = not is_last and isinstance(model, DistributedDataParallel)
-        with model.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
-            with torch.autocast(task.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-                loss = task.objective(model, batch)["loss"]
+        with contextlib.ExitStack() as around:
+            told = self._climb(batch, around) if recipe.optimizer.sam_rho else None
+            if waits:
+                around.enter_context(model.no_sync())  # type: ignore[operator]
+            loss = self._loss(model, batch)
             self.scaler.scale(loss / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
         if is_last:
             self._update()
-        return loss.detach()
+        return (loss if told is None else told).detach()
+
+    def _loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        task = self.task
+        with torch.autocast(task.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
+            return task.objective(model, batch)["loss"]
+
+    def _climb(self, batch: Batch, around: contextlib.ExitStack) -> Tensor:
+        """Move the weights up the slope of a batch's loss until ``around`` is left; return that loss.
+
+        Every worker, and every batch of an accumulation, climbs its own slope (m-sharpness; Foret et al.,
+        section 4.1): no gradient is kept or exchanged, so the module is asked and not its wrapper.
+        """
+        task = self.task
+        parameters = [p for p in task.module.parameters() if p.requires_grad]
+        loss = self._loss(task.module, batch)
+        slopes = torch.autograd.grad(self.scaler.scale(loss), parameters, allow_unused=True)
+        around.enter_context(kept_buffers(task.module))
+        around.enter_context(ascended(parameters, slopes, task.recipe.optimizer.sam_rho))
+        return loss
 
     def _update(self) -> None:
         task, recipe = self.task, self.task.recipe
-        updates = -(-task.steps_per_epoch // recipe.accumulate)
-        factor = rate_factor(recipe.schedule, self.progress, updates, recipe.epochs)
+        factor = rate_factor(recipe.schedule, self.progress, self._updates, recipe.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.optimizer.lr * factor * group["scale"]
         if recipe.clip_norm:

@@ -1,9 +1,10 @@
 """A whole training run: data in, calibrated and measured bundle out."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 from deepscan import config
 from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
-from deepscan.cluster import Resources, available, connected, plan_resources
+from deepscan.cluster import Resources, available, connected, node_cpus, plan_resources
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Chunk, Plan, Shape
+from deepscan.datasets.pseudo import PseudoFakes
+from deepscan.datasets.sampling import weights
 from deepscan.datasets.stream import TrainingStream
 from deepscan.errors import ConfigError
 from deepscan.evaluation import (
@@ -32,10 +35,24 @@ from deepscan.evaluation import (
 )
 from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
-from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
+from deepscan.objectives import classification
 from deepscan.recipe import Recipe
-from deepscan.training.fit import BEST, HISTORY, Job, Streams, check_folder, check_init, fit, read_history
+from deepscan.training import tracking
+from deepscan.training.fit import (
+    BEST,
+    HISTORY,
+    Job,
+    Streams,
+    check_folder,
+    epochs_done,
+    fit,
+    read_history,
+)
+from deepscan.training.settings import Settings, settle
+from deepscan.training.start import check_init, donor
+from deepscan.training.teach import common_prep
+from deepscan.training.trackers import Opening
 from deepscan.watch import Watch
 
 SETTINGS = "settings.json"
@@ -54,12 +71,16 @@ class Order:
         out: Folder of the run.
         overrides: Dotted settings: ``recipe.lr=...``, ``model.dropout=...``, ``prep.size_px=...``.
         workers: Training processes.
+        least: Fewest of them with which training goes on when nodes are lost; None = all. With fewer, a
+            step sees fewer Examples, and more steps make an epoch.
         init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle.
+        teachers: Bundles to learn from beside the labels; the student is prepared as they are.
         plugin: File that registers the model; None = built in.
         calibration: Kind of calibration; None = the model's.
         resume: Go on with the run in ``out``.
         name: Name of the detector; empty = the model's.
         address: Address of a Ray cluster; None = ``RAY_ADDRESS``, or a private one.
+        track: Names of the trackers that follow the run; see ``deepscan.training.tracking``.
     """
 
     model: str
@@ -67,70 +88,15 @@ class Order:
     out: pathlib.Path
     overrides: tuple[str, ...] = ()
     workers: int = 1
+    least: int | None = None
     init: str = ""
+    teachers: tuple[pathlib.Path, ...] = ()
     plugin: pathlib.Path | None = None
     calibration: Kind | None = None
     resume: bool = False
     name: str = ""
     address: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
-    """The settings of a run after overrides."""
-
-    spec: ModelSpec
-    recipe: Recipe
-    model: Any
-    prep: Any
-
-
-def settle(spec: ModelSpec, overrides: tuple[str, ...]) -> Settings:
-    """Apply dotted overrides to a model's defaults; choices left to the machine are made here.
-
-    Raises:
-        ConfigError: An override names nothing, or has a wrong value.
-    """
-    parts = {"recipe": spec.recipe, "model": spec.config(), "prep": spec.prep}
-    chosen: dict[str, list[str]] = {name: [] for name in parts}
-    for text in overrides:
-        name, _, rest = text.partition(".")
-        if name not in chosen or "=" not in rest:
-            msg = f"{text!r} is no setting; write one of {', '.join(parts)}, a dot, and key=value."
-            raise ConfigError(msg)
-        chosen[name].append(rest)
-    settled = {name: config.override(part, chosen[name]) for name, part in parts.items()}
-    return Settings(
-        spec=spec, recipe=settled["recipe"], model=settled["model"], prep=settled["prep"].resolved()
-    )
-
-
-def as_overrides(values: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
-    """Return settings, dotted or nested, as the overrides that ``settle`` takes."""
-    texts: list[str] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            texts += as_overrides(value, f"{prefix}{name}.")
-        else:
-            texts.append(f"{prefix}{name}={json.dumps(value)}")
-    return tuple(texts)
-
-
-def read_recipe(path: pathlib.Path) -> tuple[str, ...]:
-    """Return the overrides in a recipe file: a JSON object of settings, dotted or nested.
-
-    Raises:
-        ConfigError: The file is absent or no such object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"The recipe {path} cannot be read: {error}. Give a JSON file, such as best.json of a search."
-        raise ConfigError(msg) from error
-    if not isinstance(values, dict):
-        msg = f"The recipe {path} is a JSON {type(values).__name__}; it must be an object of settings."
-        raise ConfigError(msg)
-    return as_overrides(values)
+    track: tuple[str, ...] = ()
 
 
 def train(order: Order, watch: Watch) -> Outcome:
@@ -145,19 +111,76 @@ def train(order: Order, watch: Watch) -> Outcome:
     if order.plugin:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
-    settings = settle(spec, order.overrides)
+    settings = prepared_alike(settle(spec, order.overrides), order)
+    pseudo_fakes(settings)
     check_folder(order.out, order.resume)
-    check_init(spec, order.init)
+    tracking.check(order.track)
+    if taken := check_init(spec, settings.model, order.init):
+        watch.stage(f"Taking over {taken}")
     with connected(order.address):
-        resources = plan_resources(order.workers, *available())
-        data = open_dataset(
-            order.origin, settings.prep, order.out / LEDGER, min(1.0, resources.data_cpus), watch
-        )
+        resources = plan_resources(order.workers, *available(), order.least, node_cpus())
+        if settings.recipe.sync_norm and not resources.worker_gpus:
+            msg = "recipe.sync_norm needs a GPU for every worker; leave it out, or use accumulate."
+            raise ConfigError(msg)
+        data = opened(order, settings, watch)
         _keep_or_compare(order, settings, data)
         job, streams = assemble(order, settings, data, resources)
         watch.stage(f"Training {order.model} on {order.workers} worker(s)")
-        bundle = fit(job, streams, order.resume, watch.epoch)
-        return _finish(order, bundle, data, watch)
+        with _tracked(order, job.card) as tracked:
+
+            def on_epoch(metrics: dict[str, float]) -> None:
+                watch.epoch(metrics)
+                tracked.epoch(metrics)
+
+            bundle = fit(job, streams, order.resume, on_epoch)
+            outcome = _finish(order, bundle, data, watch)
+            tracked.result(outcome.evaluation.overall, outcome.bundle.path)
+            return outcome
+
+
+@contextlib.contextmanager
+def _tracked(order: Order, card: Card) -> Iterator[tracking.Tracking]:
+    """Let trackers follow the run; tell them first what it is, and the epochs that it has behind it."""
+    kept = ("name", "model", "modality", "model_config", "prep", "prep_digest", "recipe", "data", "software")
+    settings = {name: getattr(card, name) for name in kept} | {"init": order.init, "workers": order.workers}
+    behind = epochs_done(order.out) if order.resume else 0
+    with tracking.following(order.track, Opening(out=order.out, name=card.name)) as tracked:
+        tracked.settings(settings)
+        for metrics in read_history(order.out / HISTORY):
+            if metrics["epoch"] <= behind:
+                tracked.epoch(metrics)
+        yield tracked
+
+
+def prepared_alike(settings: Settings, order: Order) -> Settings:
+    """Return the settings of a run; those of a student have the Prep of its teachers.
+
+    Raises:
+        BundleError: A teacher cannot be used.
+        ConfigError: The model cannot be a student, or the teachers cannot share one.
+    """
+    if not order.teachers:
+        return settings
+    if settings.spec.objective is not classification:
+        msg = f"Model {order.model!r} does not learn to classify, so it cannot follow teachers."
+        raise ConfigError(msg)
+    if any(text.startswith("prep.") for text in order.overrides):
+        msg = "A student is prepared as its teachers are; leave out the settings of prep."
+        raise ConfigError(msg)
+    return dataclasses.replace(settings, prep=common_prep(settings.spec, order.teachers))
+
+
+def opened(order: Order, settings: Settings, watch: Watch) -> DataSet:
+    """Return the data that an order names, prepared, with the pseudo-fakes that the recipe asks for.
+
+    Raises:
+        ConfigError: The modality has no such pseudo-fakes.
+        DataError: The data cannot be used.
+    """
+    pseudo = pseudo_fakes(settings)
+    origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None)
+    data = open_dataset(origin, settings.prep, order.out / LEDGER, 1.0, watch)
+    return data if pseudo is None else data.with_pseudo_fakes(pseudo)
 
 
 def assemble(order: Order, settings: Settings, data: DataSet, resources: Resources) -> tuple[Job, Streams]:
@@ -172,11 +195,12 @@ def assemble(order: Order, settings: Settings, data: DataSet, resources: Resourc
         out=order.out,
         card=_card(order, settings, data),
         recipe=settings.recipe,
-        counts=data.counts("train"),
+        counts=_counts(settings.recipe, data),
         inputs=tuple(settings.prep.inputs),
         cut=streams.training.plan.cut,
         resources=resources,
         init=order.init,
+        teachers=order.teachers,
         plugin=order.plugin,
     )
     return job, streams
@@ -221,14 +245,38 @@ def recall(out: pathlib.Path) -> Outcome | None:
 
 def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
     reader, recipe = data.reader, settings.recipe
-    shape = Shape(world=order.workers, batch_size=recipe.batch_size, example_bytes=reader.example_bytes)
+    seen = _seen(data.chunks("train"), recipe)
+    shape = Shape(
+        world=order.workers,
+        batch_size=recipe.batch_size,
+        example_bytes=reader.example_bytes,
+        even=order.least is not None,
+    )
     training = TrainingStream(
-        plan=Plan(_seen(data.chunks("train"), recipe), shape, recipe.seed),
+        plan=Plan(seen, shape, recipe.seed, weights(seen, data.ledger, recipe.sampling)),
         reader=reader,
         modality=load_modalities().get(settings.spec.modality),
         augment=recipe.augment,
+        pseudo=reader.pseudo,
     )
-    return Streams(training=training, validation=data.chunks("val"), reader=reader)
+    return Streams(training=training, validation=data.held_out("val"), reader=reader)
+
+
+def _counts(recipe: Recipe, data: DataSet) -> tuple[int, int]:
+    """Return how many real and fake files training sees, pseudo-fakes among them."""
+    real, fake = data.counts("train")
+    alone = recipe.pseudo.is_on and recipe.learns_from == "real"
+    return recipe.pseudo.counts(real, 0 if alone else fake)
+
+
+def pseudo_fakes(settings: Settings) -> PseudoFakes | None:
+    """Return the maker of the pseudo-fakes that the recipe asks for; None = it asks for none.
+
+    Raises:
+        ConfigError: The modality has no such pseudo-fakes.
+    """
+    modality, recipe = load_modalities().get(settings.spec.modality), settings.recipe
+    return PseudoFakes.of(modality, settings.prep, recipe.pseudo, recipe.seed)
 
 
 def _seen(chunks: list[Chunk], recipe: Recipe) -> list[Chunk]:
@@ -252,11 +300,21 @@ def _card(order: Order, settings: Settings, data: DataSet) -> Card:
             "digest": data.digest,
             "files": {name: splits.count(name) for name in ("train", "val", "test")},
             "status": account(data.ledger),
+            **_told_of_pseudo_fakes(settings.recipe, data),
         },
-        parent="" if order.init in {"", "imagenet"} else Bundle.read(pathlib.Path(order.init)).card.id,
+        parent=parent.card.id if (parent := donor(order.init)) else "",
+        teachers=tuple(Bundle.read(path).card.id for path in order.teachers),
         software={name: metadata.version(name) for name in SOFTWARE},
         plugin=order.plugin.name if order.plugin else "",
     )
+
+
+def _told_of_pseudo_fakes(recipe: Recipe, data: DataSet) -> dict[str, Any]:
+    """Say on the card what was learnt from, and judged on, pseudo-fakes."""
+    if data.reader.pseudo is None:
+        return {}
+    judged = [name for name in ("val", "test") if data.forges(name)]
+    return {"pseudo_fakes": {"kind": recipe.pseudo.kind, "splits": ["train", *judged]}}
 
 
 def _keep_or_compare(order: Order, settings: Settings, data: DataSet) -> None:
@@ -268,6 +326,7 @@ def _keep_or_compare(order: Order, settings: Settings, data: DataSet) -> None:
         "prep": settings.prep.digest,
         "data": data.digest,
         "init": order.init,
+        "teachers": [Bundle.read(path).card.id for path in order.teachers],
         "workers": order.workers,
     }
     path = order.out / SETTINGS

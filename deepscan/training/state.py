@@ -3,16 +3,17 @@
 Random numbers need no place here: every epoch seeds its own from (seed, epoch, rank).
 """
 
+import contextlib
 import copy
 import dataclasses
 import math
 import pathlib
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepscan.errors import BundleError
 from deepscan.recipe import Optimizer, Recipe, Schedule
@@ -107,6 +108,39 @@ def build_optimizer(groups: Iterable[dict[str, Any]], settings: Optimizer) -> to
             groups, settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0
         )
     return torch.optim.AdamW(groups, settings.lr, betas=(settings.momentum, 0.999))
+
+
+@contextlib.contextmanager
+def ascended(
+    parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None], rho: float
+) -> Iterator[None]:
+    """Move weights by ``rho`` up the gradient, ``w + rho g / |g|``, and bring them back after the block.
+
+    The first half of sharpness-aware minimisation (Foret et al., ICLR 2021, equation 2). They come back
+    bit by bit. A gradient that is zero, infinite or no number moves nothing.
+    """
+    slopes = {p: g for p, g in zip(parameters, gradients, strict=True) if g is not None}
+    norm = torch.stack([g.float().norm() for g in slopes.values()]).norm()
+    factor = torch.where(norm.isfinite() & (norm > 0), rho / norm, 0.0)
+    before = {p: p.detach().clone() for p in slopes}
+    with torch.no_grad():
+        for parameter, gradient in slopes.items():
+            parameter.add_(torch.where(factor > 0, factor * gradient, 0.0))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in before.items():
+                parameter.copy_(value)
+
+
+@contextlib.contextmanager
+def kept_buffers(module: nn.Module) -> Iterator[None]:
+    """Undo what the block does to a module's buffers: running statistics count a batch once."""
+    before = [buffer.clone() for buffer in module.buffers()]
+    yield
+    for buffer, value in zip(module.buffers(), before, strict=True):
+        buffer.copy_(value)
 
 
 class MovingAverage:

@@ -11,7 +11,8 @@ from deepscan.errors import ConfigError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Choice
 from deepscan.training.fit import begun
-from deepscan.training.run import SETTINGS, Order, settle
+from deepscan.training.run import SETTINGS, Order
+from deepscan.training.settings import settle
 from deepscan.tuning import journal
 from deepscan.tuning.journal import JOURNAL
 from deepscan.tuning.search import Scheduler, Search

@@ -27,14 +27,15 @@ from deepscan.cluster import (
     connected,
     plan_trials,
 )
-from deepscan.datasets.dataset import open_dataset
 from deepscan.errors import TrainingError
 from deepscan.evaluation import Outcome
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.report.campaign import render_campaign
-from deepscan.training.fit import begun, check_init
-from deepscan.training.run import LEDGER, as_overrides, recall, settle, train
+from deepscan.training.fit import begun
+from deepscan.training.run import opened, recall, train
+from deepscan.training.settings import as_overrides, settle
+from deepscan.training.start import check_init
 from deepscan.tuning import journal
 from deepscan.tuning.campaign import Campaign, check_folder, keep_or_compare, known_points, most_epochs
 from deepscan.tuning.journal import JOURNAL, Trial
@@ -93,7 +94,7 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
     if order.plugin:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
-    check_init(spec, order.init)
+    check_init(spec, settle(spec, campaign.fixed).model, order.init)
     check_folder(order)
     space = space_of(spec, campaign.fixed, campaign.space)
     known = known_points(campaign, space)
@@ -104,7 +105,7 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         )
         plan = plan_trials(asked, *available())
         settings = settle(spec, campaign.fixed)
-        data = open_dataset(order.origin, settings.prep, order.out / LEDGER, 1.0, watch)
+        data = opened(order, settings, watch)
         keep_or_compare(campaign, space, data)
         watch.stage(f"Searching: {plan}")
         everywhere = dataclasses.replace(order, overrides=campaign.fixed, out=order.out.resolve())

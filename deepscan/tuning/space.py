@@ -10,7 +10,7 @@ from deepscan import config
 from deepscan.errors import ConfigError
 from deepscan.models import ModelSpec
 from deepscan.recipe import Choice, Range, SearchSpace
-from deepscan.training.run import as_overrides, settle
+from deepscan.training.settings import as_overrides, settle
 
 EPOCHS = "recipe.epochs"
 PREP = "prep."

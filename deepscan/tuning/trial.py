@@ -25,7 +25,8 @@ from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
 from deepscan.training import fit, loop, state
 from deepscan.training.fit import HISTORY, VALIDATION_BATCH, Job, Streams
-from deepscan.training.run import Order, as_overrides, assemble, settle
+from deepscan.training.run import Order, assemble
+from deepscan.training.settings import as_overrides, settle
 from deepscan.tuning.space import Chosen
 
 TRIALS = "trials"
@@ -83,7 +84,7 @@ def _train_here(job: Job, streams: Streams, chosen: Chosen, plan: TrialPlan) -> 
     torch.set_num_threads(plan.threads)
     device = torch.device("cuda" if plan.gpus else "cpu")
     progress, states = _states()
-    task = fit._task(job, device, rank=0, world=1)
+    task = fit.task_of(job, job.cut, device, rank=0)
     trainer = loop.Trainer(task, states, progress)
     _renew(trainer)
 

@@ -8,7 +8,7 @@ from survey import ROOT, loaded_libraries, own
 
 LAYERS = (
     {"errors", "verdict"},
-    {"registry", "watch"},
+    {"registry", "watch", "storage"},
     {"config", "recipe"},
     {"calibration", "metrics", "cache", "monitor", "experiment"},
     {"fusion"},
@@ -28,7 +28,7 @@ LAYERS = (
     {"datasets", "report"},
     {"evaluation"},
     {"scoring", "training", "assembly"},
-    {"tuning", "optimize", "serving", "series"},
+    {"tuning", "optimize", "serving", "series", "crossvalidation"},
     {"console", "demo"},
     {"cli"},
     {"jobs"},
@@ -54,7 +54,8 @@ RAY_MODULES = {
     "deepscan.tuning.search",
     "deepscan.tuning.trial",
     "deepscan.evaluation",
-    "deepscan.scoring",
+    "deepscan.scoring.actors",
+    "deepscan.scoring.run",
     "deepscan.serving.replica",
     "deepscan.serving.ensemble",
     "deepscan.serving.app",

@@ -36,7 +36,9 @@ from deepscan.modalities.av import AvPrep
 from deepscan.modalities.image import ImagePrep
 from deepscan.modalities.video import VideoPrep
 from deepscan.pipeline import analyze
-from deepscan.scoring import read_verdicts, score_folder
+from deepscan.scoring.parts import read_scores
+from deepscan.scoring.plan import Work
+from deepscan.scoring.run import open_task, score
 from deepscan.verdict import Verdict
 from tests.clips import clip, faces_clip, spoken
 from tests.material import DrawnFace, draw
@@ -320,9 +322,12 @@ def test_content_chooses_the_detectors_of_an_ensemble(ensemble, media_root):
     ]
 
 
-def test_ray_data_over_a_folder(ray_cluster, ensemble, verdict_on, media_root, tmp_path):
-    score_folder(media_root, select([ensemble]), tmp_path, Judging(device="cpu"), Silent())
-    lines = {line["file"]: line for line in read_verdicts(tmp_path)}
+@pytest.mark.parametrize("prepare_cpus", [0, 1])
+def test_ray_data_over_a_folder(ray_cluster, ensemble, verdict_on, media_root, tmp_path, prepare_cpus):
+    """By actors that do it all, and by those that prepare and those that hold the models."""
+    work = Work(device="cpu", actors=1, prepare_cpus=prepare_cpus)
+    score(open_task(str(media_root), str(tmp_path), select([ensemble]), Silent()), work, Silent())
+    lines = {line["path"]: line for line in read_scores(tmp_path)}
     assert lines.keys() == {str(path.resolve()) for path in files_of(media_root)}
     for path, line in lines.items():
         assert_verdict(line, verdict_on(pathlib.Path(path)))

@@ -93,3 +93,15 @@ def test_a_chunk_can_leave_files_out():
     chunk = Chunk("file", 3, (0, 1, 2, 5), (7, 7, 8, 9), (0, 0, 1, 1))
     assert chunk.without({7, 9}) == Chunk("file", 3, (2,), (8,), (1,))
     assert chunk.without({}) == chunk
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_any_number_of_workers_can_share_units_of_one_size(world):
+    shape = Shape(world=4, batch_size=2, example_bytes=2**22, even=True)
+    plan = Plan(chunks_of([8] * 11), shape, 0)
+    sizes = {len(plan.unit(number)[1]) for number in range(plan.cut.units)}
+    assert sizes == {plan.cut.unit_steps * 2}
+    cut = plan.cut.shared_by(world)
+    assert cut.steps * world <= plan.cut.steps * 4 < (cut.steps + cut.unit_steps) * world
+    assert cut.units_behind(cut.steps) <= plan.cut.units
+    assert plan.cut.shared_by(4) == plan.cut

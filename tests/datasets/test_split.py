@@ -216,3 +216,18 @@ def test_allowed_leaks_are_kept_and_logged(caplog):
     with caplog.at_level(logging.WARNING, "deepscan.datasets.split"):
         assert assign(leaky(), allow_leaks=True).equals(leaky())
     assert "1 of 3 sources" in caplog.text
+
+
+def test_real_files_alone_are_divided_only_where_fakes_are_made_of_them():
+    table = singles(20, 0)
+    with pytest.raises(DataError, match="real and fake"):
+        assign(table)
+    divided = assign(table, needs_fakes=False)
+    assert collections.Counter(divided["split"].to_pylist()) == {"train": 14, "val": 3, "test": 3}
+
+
+def test_where_there_are_fakes_each_split_gets_some_whether_they_are_needed_or_not():
+    table = singles(9, 5)
+    assert assign(table, needs_fakes=False).equals(assign(table))
+    with pytest.raises(DataError, match="real and fake"):
+        assign(singles(9, 1), needs_fakes=False)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Augment
-from deepscan.training.run import settle
+from deepscan.training.settings import settle
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 ROWS = {row.split("`")[1]: row for row in re.findall(r"^\| `.*\|$", PAGE.split("## ")[0], re.MULTILINE)}

@@ -3,14 +3,8 @@
 import os
 import pathlib
 import shlex
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
 
 import numpy as np
 import pytest
@@ -19,12 +13,11 @@ from PIL import Image
 
 from deepscan.bundle import Bundle
 from deepscan.cli import app
-from deepscan.cluster import ENVIRONMENT
+from tests.jobs.heads import free_ports, started_head, submit
 
 ROOT = pathlib.Path(__file__).parents[2]
 JOBS = sorted((ROOT / "jobs").glob("*.py"))
 PLUGIN = ROOT / "tests" / "plugins" / "tiny.py"
-BIN = pathlib.Path(sys.executable).parent
 
 
 def commands(command, path=()):
@@ -69,70 +62,12 @@ def test_a_job_shows_how_it_is_submitted_with_options_that_exist(job):
         assert option in help_text, option
 
 
-def free_port():
-    """A port below the range that Ray gives to its workers' own needs."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port >= 20000:
-            return port
-
-
 @pytest.fixture
 def head():
-    """A Ray head on 127.0.0.1, as ``ray start --head`` makes it."""
-    folder = tempfile.mkdtemp(prefix="r")
-    names = (
-        "port",
-        "dashboard-port",
-        "dashboard-agent-listen-port",
-        "dashboard-agent-grpc-port",
-        "metrics-export-port",
-        "ray-client-server-port",
-    )
-    ports = {name: free_port() for name in names}
-    environment = {**os.environ, **ENVIRONMENT, "RAY_AUTH_MODE": "disabled"}
-    environment.pop("PYTHONPATH", None)
-    process = subprocess.Popen(
-        [
-            BIN / "ray",
-            "start",
-            "--head",
-            "--block",
-            "--num-cpus=2",
-            "--node-ip-address=127.0.0.1",
-            "--dashboard-host=127.0.0.1",
-            "--object-store-memory=300000000",
-            f"--temp-dir={folder}",
-            *(f"--{name}={port}" for name, port in ports.items()),
-        ],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{ports['dashboard-port']}"
-    try:
-        wait_for(address)
-        yield {**environment, "RAY_API_SERVER_ADDRESS": address}
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def wait_for(address):
-    for _ in range(120):
-        try:
-            with urllib.request.urlopen(f"{address}/api/version", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail("the Ray head did not come up in a minute")
+    """A Ray head of two CPUs on 127.0.0.1, as ``ray start --head`` makes it."""
+    options = ("--head", "--num-cpus=2", "--dashboard-host=127.0.0.1")
+    with started_head(options, free_ports(), RAY_AUTH_MODE="disabled") as environment:
+        yield environment
 
 
 @pytest.mark.ray
@@ -146,29 +81,9 @@ def test_training_runs_as_a_submitted_job(head, tmp_path):
         noise = rng.normal(128, 40 if label == "real" else 10, (32, 32, 3))
         Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(tmp_path / "data" / label / f"{i}.png")
     out = tmp_path / "run"
-    command = [
-        BIN / "ray",
-        "job",
-        "submit",
-        "--working-dir",
-        ".",
-        "--",
-        sys.executable,
-        "jobs/train.py",
-        "--model",
-        "tiny",
-        "--plugin",
-        str(PLUGIN),
-        "--data",
-        str(tmp_path / "data"),
-        "--out",
-        str(out),
-        "--store",
-        str(tmp_path / "store"),
-        "--set",
-        "recipe.epochs=1",
-    ]
-    result = subprocess.run(command, env=head, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    words = ["jobs/train.py", "--model", "tiny", "--plugin", PLUGIN, "--data", tmp_path / "data"]
+    words += ["--out", out, "--store", tmp_path / "store", "--set", "recipe.epochs=1"]
+    result = submit(head, *words)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "val_auc=" in result.stdout, "the job logs its epochs"
     assert Bundle.read(out / "bundle").card.model == "tiny"

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import signal
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class Tiny(nn.Module):
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         if self.training and self.crash and pathlib.Path(self.crash).exists():
             pathlib.Path(self.crash).unlink()
-            os._exit(1)
+            os.kill(os.getpid(), signal.SIGKILL)
         x_BCHW = pixels.permute(0, 3, 1, 2).to(torch.float32) / 255 - 0.5
         return {"logit": self.layers(x_BCHW).flatten().float()}
 

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import types
 
@@ -19,6 +20,7 @@ from PIL import Image
 
 from deepscan import evaluation
 from deepscan.bundle import Bundle
+from deepscan.cluster import ENVIRONMENT
 from deepscan.datasets.dataset import Origin, open_dataset
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, TooManyBadFilesError, TrainingError
@@ -27,7 +29,8 @@ from deepscan.training.fit import HeldOut, epochs_done, read_history
 from deepscan.training.run import Order, recall, train
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
-PLUGIN = pathlib.Path(__file__).parents[1] / "plugins" / "tiny.py"
+ROOT = pathlib.Path(__file__).parents[2]
+PLUGIN = ROOT / "tests" / "plugins" / "tiny.py"
 FILES = 72
 
 
@@ -90,7 +93,7 @@ def weights(out):
 def finished(ray_cluster, data, store, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole"
     watch = Recorder()
-    return out, train(order_of(data, store, out), watch), watch
+    return out, train(order_of(data, store, out, track=("jsonl",)), watch), watch
 
 
 def test_a_run_leaves_everything_that_it_promises(finished):
@@ -105,6 +108,19 @@ def test_a_run_leaves_everything_that_it_promises(finished):
     kept = recall(out)
     assert kept.judged.equals(outcome.judged)
     assert kept.validation.equals(outcome.validation)
+
+
+def test_trackers_are_told_the_whole_run(finished):
+    out, outcome, watch = finished
+    lines = (out / "run.jsonl").read_text(encoding="utf-8").splitlines()
+    first, *epochs, last, end = [json.loads(line) for line in lines]
+    card = outcome.bundle.card
+    assert first["settings"]["data"]["digest"] == card.data["digest"]
+    assert first["settings"]["recipe"] == card.recipe
+    assert [told["epoch"] for told in epochs] == watch.epochs
+    assert last["figures"]["test_auc"] == outcome.evaluation.overall["auc"].value
+    assert Bundle.read(pathlib.Path(last["bundle"])).card.id == card.id
+    assert end == {"finished": True}
 
 
 def test_what_a_bundle_said_before_is_not_asked_again(finished, data, store, tmp_path, monkeypatch):
@@ -125,6 +141,22 @@ def test_what_a_bundle_said_before_is_not_asked_again(finished, data, store, tmp
     assert [opened.ledger["path"][file].as_py() for file in asked] == [forgotten]
     logits = dict(zip(*(said[name].to_pylist() for name in ("path", "logit")), strict=True))
     assert logits == known | {forgotten: 9.0}
+
+
+def test_a_student_follows_the_bundle_of_an_earlier_run(finished, data, store, tmp_path):
+    _, outcome, _ = finished
+    settings = ("recipe.epochs=1", "recipe.sampling.classes=balanced", "recipe.recompute=true")
+    order = order_of(data, store, tmp_path / "student", overrides=settings, workers=1)
+    student = train(dataclasses.replace(order, teachers=(outcome.bundle.path,)), Recorder())
+    alone = train(dataclasses.replace(order, out=tmp_path / "alone"), Recorder())
+    assert student.bundle.card.teachers == (outcome.bundle.card.id,)
+    assert student.bundle.card.recipe["distill"] == {"weight": 0.5, "temperature": 2.0}
+    assert student.history[0]["train_loss"] != alone.history[0]["train_loss"]
+    facts = json.loads((tmp_path / "student" / "settings.json").read_text(encoding="utf-8"))
+    assert facts["teachers"] == [outcome.bundle.card.id]
+    other = dataclasses.replace(order, resume=True)
+    with pytest.raises(ConfigError, match="teachers differ"):
+        train(other, Recorder())
 
 
 def test_every_file_is_accounted_for(finished):
@@ -217,7 +249,27 @@ def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(finished, data
         assert torch.equal(value, weights(late)[name]), name
 
 
-def test_ctrl_c_leaves_a_run_that_can_be_resumed(ray_cluster, data, store, tmp_path):
+@pytest.mark.timeout(300)
+def test_a_lost_node_leaves_a_run_that_ends_with_fewer_workers(data, store, tmp_path):
+    command = [sys.executable, "-m", "tests.training.node_loss", str(data), str(store), str(tmp_path / "run")]
+    environment = os.environ | ENVIRONMENT | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    environment |= {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10"}
+    with tempfile.TemporaryDirectory(prefix="r") as short:
+        told = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment | {"RAY_TMPDIR": short},
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+    assert told.returncode == 0, told.stderr[-3000:]
+    facts = json.loads(told.stdout.splitlines()[-1])
+    assert facts == {"epochs": list(range(1, 26)), "files": FILES // 4, "nodes": 1}
+
+
+@pytest.mark.parametrize(("blow", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_stopped_driver_leaves_a_run_that_can_be_resumed(ray_cluster, data, store, tmp_path, blow, code):
     stopped = tmp_path / "stopped"
     command = [
         sys.executable,
@@ -245,12 +297,12 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(ray_cluster, data, store, tmp_p
         deadline_s = time.monotonic() + 120
         while epochs_done(stopped) < 1 and time.monotonic() < deadline_s:
             time.sleep(0.2)
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, blow)
         _, complaint = process.communicate(timeout=90)
     finally:
         process.kill()
-    assert process.returncode == 130, complaint
-    assert "--resume" in complaint
+    assert process.returncode == code, complaint
+    assert "--resume" in complaint or blow == signal.SIGKILL
     done = epochs_done(stopped)
     assert 1 <= done < 40
     watch = Recorder()

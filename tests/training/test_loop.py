@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from deepscan.errors import TrainingError
@@ -84,12 +85,14 @@ def weights(trainer):
     return {name: value.clone() for name, value in trainer.kept.state_dict().items()}
 
 
+SHARPNESS_AWARE = Recipe(epochs=4, batch_size=BATCH, optimizer=Optimizer(lr=0.01, sam_rho=0.1))
 RECIPES = {
     "adamw": recipe_of(),
     "sgd": Recipe(epochs=4, batch_size=BATCH, optimizer=Optimizer(name="sgd", lr=0.05)),
     "ema": recipe_of(ema_decay=0.8),
     "accumulate": recipe_of(accumulate=2),
     "plateau": recipe_of(schedule=Schedule(name="plateau", patience=0, gamma=0.1)),
+    "sharpness-aware": SHARPNESS_AWARE,
     "focal": recipe_of(loss=Loss(name="focal", label_smoothing=0.1)),
 }
 
@@ -250,3 +253,135 @@ def test_parts_of_a_file_are_aggregated_before_the_metric():
 def test_the_loop_needs_no_ray():
     source = pathlib.Path(loop.__file__).read_text(encoding="utf-8")
     assert "import ray" not in source
+
+
+# --- sharpness-aware minimisation -------------------------------------------------------------------
+
+
+class Bowl(nn.Module):
+    """A weight whose loss is w A w / 2, whatever the batch says but for a factor."""
+
+    CURVATURE = torch.tensor([4.0, 0.25])
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.6, -2.0]))
+        self.register_buffer("asked", torch.zeros(()))
+
+    def forward(self, x):
+        self.asked += 1
+        return {"loss": x.mean() * (self.CURVATURE * self.weight**2).sum() / 2, "logit": x[:, 0]}
+
+
+def bowl_objective(model, batch):
+    return model(batch["x"])
+
+
+def bowl_task(rho, steps=1, accumulate=1, **changes):
+    recipe = Recipe(
+        epochs=1,
+        batch_size=2,
+        accumulate=accumulate,
+        clip_norm=0,
+        optimizer=Optimizer(name="sgd", lr=0.1, momentum=0, weight_decay=0, sam_rho=rho),
+        schedule=Schedule(name="constant", warmup=0),
+    )
+    task = dataclasses.replace(
+        task_of(recipe, Bowl(), False), objective=bowl_objective, steps_per_epoch=steps
+    )
+    return dataclasses.replace(task, **changes)
+
+
+def stepped(task, factors):
+    """The weights after one optimiser step over batches with these factors on the loss."""
+    trainer = Trainer(task)
+    model = trainer._wrapped(None)
+    for number, factor in enumerate(factors):
+        trainer._step(model, {"x": torch.full((2, 1), factor)}, number)
+    return task.module.weight.detach().double().numpy()
+
+
+def by_hand(weight, rho, factors):
+    """Foret et al., equations 2 and 3, for the bowl, every batch with a slope of its own."""
+    curvature, slope = Bowl.CURVATURE.double().numpy(), np.zeros(2)
+    for factor in factors:
+        gradient = factor * curvature * weight
+        above = weight + rho * gradient / np.linalg.norm(gradient)
+        slope += factor * curvature * above / len(factors)
+    return weight - 0.1 * slope
+
+
+START = np.array([0.6, -2.0])
+
+
+@pytest.mark.parametrize("rho", [0.05, 0.5])
+def test_sharpness_aware_steps_are_those_of_a_reckoning_by_hand(rho):
+    found = stepped(bowl_task(rho), [1.0])
+    np.testing.assert_allclose(found, by_hand(START, rho, [1.0]), rtol=1e-6)
+    assert np.abs(found - stepped(bowl_task(0.0), [1.0])).max() > 1e-3
+
+
+def test_an_accumulated_batch_climbs_its_own_slope():
+    factors = [1.0, 3.0]
+    found = stepped(bowl_task(0.3, steps=2, accumulate=2), factors)
+    np.testing.assert_allclose(found, by_hand(START, 0.3, factors), rtol=1e-6)
+
+
+def test_the_loss_that_is_told_is_that_of_the_weights_themselves():
+    task = bowl_task(0.5)
+    trainer = Trainer(task)
+    told = trainer._step(trainer._wrapped(None), {"x": torch.ones(2, 1)}, 0)
+    assert told.item() == pytest.approx((4 * 0.36 + 0.25 * 4) / 2)
+    assert not told.requires_grad
+
+
+def test_running_statistics_count_a_batch_once():
+    plain, aware = (Trainer(task_of(recipe_of(epochs=1))), Trainer(task_of(SHARPNESS_AWARE)))
+    for trainer in (plain, aware):
+        trainer._step(trainer._wrapped(None), batch_of(0), 0)
+    for name, value in plain.task.module.named_buffers():
+        assert torch.equal(value, dict(aware.task.module.named_buffers())[name]), name
+    moved = [
+        not torch.equal(ours, theirs)
+        for ours, theirs in zip(plain.task.module.parameters(), aware.task.module.parameters(), strict=True)
+    ]
+    assert any(moved)
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    """A group of one process, enough for DistributedDataParallel to do all that it does."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(("accumulate", "factors"), [(1, [1.0]), (2, [1.0, 3.0])])
+def test_workers_step_as_one_process_does(process_group, accumulate, factors):
+    task = bowl_task(0.3, steps=accumulate, accumulate=accumulate, world=2)
+    np.testing.assert_allclose(stepped(task, factors), by_hand(START, 0.3, factors), rtol=1e-6)
+
+
+def test_a_scaled_loss_climbs_no_further():
+    """fp16 scales losses by thousands."""
+    task = bowl_task(0.3)
+    trainer = Trainer(task)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    trainer._step(trainer._wrapped(None), {"x": torch.ones(2, 1)}, 0)
+    np.testing.assert_allclose(task.module.weight.detach(), by_hand(START, 0.3, [1.0]), rtol=1e-6)
+
+
+def test_frozen_weights_do_not_climb():
+    recipe = dataclasses.replace(SHARPNESS_AWARE, epochs=2, freeze_epochs=1)
+    task = task_of(recipe, frozen_trunk=True)
+    before = copy.deepcopy(task.module.trunk.state_dict())
+    trainer = Trainer(task)
+    trainer._step(trainer._wrapped(task.trunk), batch_of(0), 0)
+    assert all(torch.equal(value, before[name]) for name, value in task.module.trunk.state_dict().items())
+
+
+def test_recomputed_activations_change_no_sharpness_aware_step():
+    whole, _ = run(SHARPNESS_AWARE)
+    again, _ = run(dataclasses.replace(SHARPNESS_AWARE, recompute=True))
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(value, weights(again)[name], msg=name)

@@ -1,19 +1,17 @@
 """What a run refuses before any work; needs no cluster."""
 
 import dataclasses
+import types
 
 import pytest
-import torch
 
-from deepscan.cluster import plan_resources
+from deepscan.config import override
 from deepscan.datasets.dataset import Origin
-from deepscan.datasets.plan import Cut
 from deepscan.errors import BundleError, ConfigError
-from deepscan.formats import eager
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Recipe
-from deepscan.training.fit import Job, check_init, initial_module
-from deepscan.training.run import Order, settle, train
+from deepscan.training.run import Order, _counts, train
+from deepscan.training.settings import settle
 from deepscan.watch import LogWatch
 
 
@@ -46,34 +44,25 @@ def test_weights_that_do_not_exist_are_refused_before_the_data_are_looked_at(tmp
         train(dataclasses.replace(order, init=str(tmp_path / "gone")), LogWatch())
 
 
-def test_a_bundle_of_another_model_is_no_start(make_bundle):
-    bundle = make_bundle("start")
-    check_init(load_builtin().get("cnn"), str(bundle.path))
-    with pytest.raises(BundleError, match="bundle of model 'cnn'"):
-        check_init(load_builtin().get("mobilenet-v2"), str(bundle.path))
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ((), (10, 6)),
+        (("learns_from=real",), (10, 6)),
+        (("pseudo.kind=self-blended",), (5, 11)),
+        (("pseudo.kind=self-blended", "learns_from=real"), (5, 5)),
+    ],
+)
+def test_class_weights_are_reckoned_from_what_training_sees(settings, counts):
+    data = types.SimpleNamespace(counts={"train": (10, 6)}.get)
+    assert _counts(override(Recipe(), settings), data) == counts
 
 
-def test_training_starts_from_the_weights_of_a_bundle(make_bundle, tmp_path):
-    bundle, spec = make_bundle("start"), load_builtin().get("cnn")
-    job = Job(
-        out=tmp_path,
-        card=bundle.card,
-        recipe=Recipe(),
-        counts=(1, 1),
-        inputs=("pixels",),
-        cut=Cut(world=1, steps=1, unit_steps=1),
-        resources=plan_resources(1, 2, 0),
+def test_pseudo_fakes_that_a_modality_lacks_are_refused_before_the_data_are_looked_at(tmp_path):
+    origin = Origin(path=tmp_path / "nowhere", store=tmp_path)
+    order = Order(
+        model="cnn", origin=origin, out=tmp_path / "out", overrides=("recipe.pseudo.kind=self-blend",)
     )
-    expected = bundle.module()
-    eager.fill(expected, bundle.path)
-
-    def same(job):
-        return all(
-            torch.equal(ours, theirs)
-            for ours, theirs in zip(
-                initial_module(spec, job).parameters(), expected.parameters(), strict=True
-            )
-        )
-
-    assert same(dataclasses.replace(job, init=str(bundle.path)))
-    assert not same(job)
+    with pytest.raises(ConfigError, match="Did you mean 'self-blended'"):
+        train(order, LogWatch())
+    assert not (tmp_path / "out").exists()

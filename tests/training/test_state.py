@@ -7,7 +7,14 @@ from torch import nn
 from deepscan.errors import BundleError
 from deepscan.recipe import Optimizer, Recipe, Schedule, Stop
 from deepscan.training import state
-from deepscan.training.state import MovingAverage, Progress, parameter_groups, rate_factor
+from deepscan.training.state import (
+    MovingAverage,
+    Progress,
+    ascended,
+    kept_buffers,
+    parameter_groups,
+    rate_factor,
+)
 
 
 def factor(schedule, step, steps_per_epoch=10, epochs=10, drops=0):
@@ -124,3 +131,39 @@ def test_nothing_in_a_stranger_s_state_is_unpickled(tmp_path):
     torch.save({"progress": {}, "trap": _Trap()}, tmp_path / state.TRAINER)
     with pytest.raises(BundleError):
         state.load(tmp_path)
+
+
+def test_weights_climb_by_rho_along_the_gradient_and_come_back_exactly():
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.randn(5)), nn.Parameter(torch.randn(2, 3)), nn.Parameter(torch.randn(4))]
+    slopes = [torch.randn(5), torch.randn(2, 3), None]
+    before = [w.detach().clone() for w in weights]
+    length = math.sqrt(sum(float((g**2).sum()) for g in slopes[:2]))
+    with ascended(weights, slopes, 0.7):
+        for weight, kept, slope in zip(weights, before, slopes, strict=True):
+            expected = kept if slope is None else kept + 0.7 * slope / length
+            torch.testing.assert_close(weight.detach(), expected)
+    assert all(torch.equal(w, kept) for w, kept in zip(weights, before, strict=True))
+
+
+@pytest.mark.parametrize("slope", [[0.0, 0.0], [math.inf, 1.0], [math.nan, 0.0]])
+def test_weights_stay_where_there_is_no_slope(slope):
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    with ascended([weight], [torch.tensor(slope)], 0.1):
+        assert weight.tolist() == [1.0, -2.0]
+
+
+def test_weights_come_back_from_an_error_too():
+    weight = nn.Parameter(torch.ones(2))
+    with pytest.raises(KeyError), ascended([weight], [torch.ones(2)], 1.0):
+        raise KeyError
+    assert weight.tolist() == [1.0, 1.0]
+
+
+def test_buffers_are_as_they_were_before_the_block():
+    norm = nn.BatchNorm1d(2).train()
+    norm(torch.randn(4, 2))
+    before = {name: value.clone() for name, value in norm.named_buffers()}
+    with kept_buffers(norm):
+        norm(torch.randn(4, 2) + 9)
+    assert all(torch.equal(value, before[name]) for name, value in norm.named_buffers())

@@ -16,7 +16,8 @@ from PIL import Image
 from deepscan.datasets.dataset import Origin
 from deepscan.errors import ConfigError, TrainingError
 from deepscan.training.fit import read_history
-from deepscan.training.run import Order, read_recipe
+from deepscan.training.run import Order
+from deepscan.training.settings import read_recipe
 from deepscan.tuning import journal
 from deepscan.tuning import run as module
 from deepscan.tuning.campaign import Campaign

@@ -7,7 +7,7 @@ import pytest
 from deepscan.errors import ConfigError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Choice, Range
-from deepscan.training.run import as_overrides, read_recipe, settle
+from deepscan.training.settings import as_overrides, read_recipe, settle
 from deepscan.tuning.space import Space, read_space, space_of
 
 FIXED = ("prep.finder=haar",)
