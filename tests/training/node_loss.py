@@ -47,7 +47,7 @@ def main() -> None:
         plugin=PLUGIN,
         origin=Origin(path=data, store=store, fractions=(0.5, 0.25, 0.25)),
         out=out,
-        overrides=("recipe.epochs=25",),
+        overrides=("recipe.epochs=12",),
         workers=2,
         least=1,
     )
