@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import ray
 import ray.data
+import ray.util
 
 from deepscan.errors import ConfigError, ResourceError
 
@@ -231,6 +232,25 @@ def plan_trials(share: Share, cpus: float, gpus: float) -> TrialPlan:
 def _times(whole: float, part: float) -> int:
     """Return how often a part fits; sums of hundredths may be a hair too large."""
     return int(whole / part + 1e-9)
+
+
+def what_waits(resources: Resources) -> str:
+    """Say what of a training run waits for what, when it stands still."""
+    groups = ray.util.placement_group_table().values()
+    pending = [group["bundles"] for group in groups if group["state"] == "PENDING"]
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    cpus, gpus = available()
+    stock = (
+        f"The cluster has {cpus:g} CPUs and {gpus:g} GPUs, of which {free.get('CPU', 0):g} and "
+        f"{free.get('GPU', 0):g} are free."
+    )
+    if pending:
+        wanted = "; ".join(str(list(bundles.values())) for bundles in pending)
+        return f"Training workers wait for {wanted}. {stock} End what holds them, or ask for fewer workers."
+    return (
+        f"The training workers have their places; they wait for each other, or for the data stream, whose "
+        f"tasks take {resources.task_cpus:g} CPUs each. {stock} The files of the data may be out of reach."
+    )
 
 
 def available() -> tuple[float, float]:

@@ -21,6 +21,7 @@
     ├── BundleError              a bundle is absent, incomplete, altered or of another version
     ├── FormatError              a model cannot be written to or run from a weights format
     ├── ResourceError            the cluster cannot hold what was asked of it
+    │   └── StalledError         work on it has stood still for too long
     ├── StorageError             files cannot be listed, read or written where they are or should be
     ├── TrainingError            training cannot go on (diverged, or nothing to learn from)
     └── ServiceError             the service cannot answer now
@@ -120,6 +121,10 @@ class FormatError(DeepscanError):
 
 class ResourceError(DeepscanError):
     """The cluster cannot hold what was asked of it."""
+
+
+class StalledError(ResourceError):
+    """Work on the cluster has stood still for too long; the message says what waits for what."""
 
 
 class StorageError(DeepscanError):

@@ -46,6 +46,7 @@ Models = Annotated[
 RecipeFile = Annotated[
     pathlib.Path | None, typer.Option(help="JSON file of settings, as best.json of `tune`; not with 'all'.")
 ]
+Patience = Annotated[float, typer.Option(min=1, help="Seconds without progress that end the run.")]
 Track = Annotated[list[str] | None, typer.Option(help="Tracker: jsonl, mlflow or wandb; may be repeated.")]
 
 app = typer.Typer()
@@ -71,6 +72,7 @@ def train(
     split_seed: SplitSeed = 0,
     calibration: CalibrationKind = None,
     resume: Resume = False,
+    patience: Patience = 300.0,
     dry_run: DryRun = False,
     name: Annotated[str, typer.Option(help="Name of the detector; not with 'all'.")] = "",
     fusion: Fusion = None,
@@ -104,6 +106,7 @@ def train(
         name=name,
         address=address,
         track=tuple(track or ()),
+        patience_s=patience,
     )
     if dry_run:
         _preview(order)

@@ -165,13 +165,21 @@ class Pace:
 
     def __init__(self, ahead: int) -> None:
         """Let tasks run up to ``ahead`` units in front."""
-        self._ahead, self._used = ahead, 0
+        self._ahead, self._used, self._beats = ahead, 0, 0
         self._moved = asyncio.Condition()
 
     async def wait(self, unit: int) -> None:
         """Return once the unit is due."""
         async with self._moved:
             await self._moved.wait_for(lambda: unit < self._used + self._ahead)
+
+    async def beat(self) -> None:
+        """Tell that work goes on which uses up no units: validation."""
+        self._beats += 1
+
+    async def position(self) -> tuple[int, int]:
+        """Return how many units have been trained on, and how often there was a beat."""
+        return self._used, self._beats
 
     async def advance(self, used: int) -> None:
         """Tell how many units of the stream have been trained on; a smaller number begins a new stream."""
@@ -240,6 +248,13 @@ def paced(batches: Iterable[B], cut: Cut, pace: Any) -> Iterator[B]:
         if behind > told:
             told = behind
             pace.advance.remote(behind)
+        yield taken
+
+
+def beating(batches: Iterable[B], pace: Any) -> Iterator[B]:
+    """Pass on batches, telling the Pace of each that work goes on."""
+    for taken in batches:
+        pace.beat.remote()
         yield taken
 
 

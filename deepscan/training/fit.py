@@ -7,12 +7,12 @@ A checkpoint is a bundle with ``trainer.pt`` beside the weights. A run lives in 
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
 import pathlib
 import shutil
-import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import ray
 import ray.data
+import ray.exceptions
 import ray.train
 import ray.train.torch
 import torch
@@ -28,7 +29,7 @@ from torch import nn
 
 from deepscan import bundle
 from deepscan.bundle import Bundle, Card
-from deepscan.cluster import Resources
+from deepscan.cluster import Resources, what_waits
 from deepscan.datasets import stream
 from deepscan.datasets.plan import Chunk, Cut
 from deepscan.datasets.reader import Reader
@@ -37,6 +38,7 @@ from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
 from deepscan.training import loop, state
+from deepscan.training.interrupt import ended_when_stalled, interruptible
 from deepscan.training.start import initial_module
 from deepscan.training.teach import Teacher, distillation
 
@@ -45,6 +47,7 @@ RAY_RUN = "ray"
 BEST = "bundle"
 HISTORY = "history.jsonl"
 VALIDATION_BATCH = 32
+ANSWER_S = 10
 OnEpoch = Callable[[dict[str, float]], None]
 
 
@@ -63,6 +66,7 @@ class Job:
         init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle to start from.
         teachers: Bundles that the model learns to follow.
         plugin: File that registers the model; None = built in.
+        patience_s: Seconds without any progress after which the run ends with an error.
     """
 
     out: pathlib.Path
@@ -75,6 +79,7 @@ class Job:
     init: str = ""
     teachers: tuple[pathlib.Path, ...] = ()
     plugin: pathlib.Path | None = None
+    patience_s: float = 300.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,13 +125,23 @@ def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
 
     Raises:
         ConfigError: There is a run in the folder and ``resume`` is not set, or the reverse.
+        StalledError: Nothing moved for too long; ``resume`` goes on.
         TrainingError: The run diverged, or its workers failed more often than is tolerated.
     """
     check_folder(job.out, resume)
     job.out.mkdir(parents=True, exist_ok=True)
-    with _watched(job.out / HISTORY, on_epoch), _interruptible():
+    supply = stream.Supply(
+        cpus=job.resources.task_cpus, tasks=max(1, int(job.resources.data_cpus / job.resources.task_cpus))
+    )
+    pace = stream.start_pace(job.cut, supply)
+    patient = ended_when_stalled(
+        functools.partial(_position, job.out, pace),
+        functools.partial(what_waits, job.resources),
+        job.patience_s,
+    )
+    with patient, _watched(job.out / HISTORY, on_epoch), interruptible():
         try:
-            result = _trainer(job, streams).fit()
+            result = _trainer(job, streams, supply, pace).fit()
         except ray.train.TrainingFailedError as error:
             msg = f"Training failed; --resume goes on from the last finished epoch. Cause: {error}"
             raise TrainingError(msg) from error
@@ -134,25 +149,6 @@ def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
     if outcome is not None:
         raise outcome
     return Bundle.read(job.out / BEST)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Make Ctrl-C in a run of Ray Train the KeyboardInterrupt that it is everywhere else.
-
-    Ray Train puts a handler of its own in place, which stops the workers and then exits; it would also
-    stay for whatever the process does afterwards.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stopped:
-        raise KeyboardInterrupt from stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def begun(out: pathlib.Path) -> bool:
@@ -183,16 +179,21 @@ def epochs_done(out: pathlib.Path) -> int:
     return int(pathlib.Path(checkpoint.path).name.partition("-")[2]) if checkpoint else 0
 
 
-def _trainer(job: Job, streams: Streams) -> Any:
-    cpus = job.resources.task_cpus
-    supply = stream.Supply(cpus=cpus, tasks=max(1, int(job.resources.data_cpus / cpus)))
-    pace = stream.start_pace(job.cut, supply)
+def _position(out: pathlib.Path, pace: Any) -> object:
+    """Return how far a run is: epochs, units of the stream, batches of validation."""
+    try:
+        moved = ray.get(pace.position.remote(), timeout=ANSWER_S)
+    except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+        moved = None
+    return len(read_history(out / HISTORY)), moved
 
+
+def _trainer(job: Job, streams: Streams, supply: stream.Supply, pace: Any) -> Any:
     def training() -> ray.data.Dataset:
         epochs = range(epochs_done(job.out), job.recipe.epochs)
         return stream.training(streams.training, epochs, supply, pace)
 
-    held_out = HeldOut(streams.validation, streams.reader, cpus)
+    held_out = HeldOut(streams.validation, streams.reader, supply.cpus)
     # Ray's annotations describe the interface before Train V2, hence Any.
     train_v2: Any = ray.train
     return train_v2.torch.TorchTrainer(
@@ -244,7 +245,7 @@ def _train(job: Job, pace: Any, held_out: HeldOut) -> None:
     with Journal.opened(job, trainer.progress.epoch, task.rank) as journal:
         trainer.run(
             stream.paced(batches, cut, pace),
-            lambda: held_out.batches(task),
+            lambda: stream.beating(held_out.batches(task), pace),
             journal.report,
         )
 

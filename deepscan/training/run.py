@@ -80,6 +80,7 @@ class Order:
         resume: Go on with the run in ``out``.
         name: Name of the detector; empty = the model's.
         address: Address of a Ray cluster; None = ``RAY_ADDRESS``, or a private one.
+        patience_s: Seconds without any progress after which the run ends with an error.
         track: Names of the trackers that follow the run; see ``deepscan.training.tracking``.
     """
 
@@ -96,6 +97,7 @@ class Order:
     resume: bool = False
     name: str = ""
     address: str | None = None
+    patience_s: float = 300.0
     track: tuple[str, ...] = ()
 
 
@@ -202,6 +204,7 @@ def assemble(order: Order, settings: Settings, data: DataSet, resources: Resourc
         init=order.init,
         teachers=order.teachers,
         plugin=order.plugin,
+        patience_s=order.patience_s,
     )
     return job, streams
 

@@ -23,7 +23,7 @@ from deepscan.bundle import Bundle
 from deepscan.cluster import ENVIRONMENT
 from deepscan.datasets.dataset import Origin, open_dataset
 from deepscan.detector import Detector
-from deepscan.errors import ConfigError, TooManyBadFilesError, TrainingError
+from deepscan.errors import ConfigError, StalledError, TooManyBadFilesError, TrainingError
 from deepscan.evaluation import Judging
 from deepscan.training.fit import HeldOut, epochs_done, read_history
 from deepscan.training.run import Order, recall, train
@@ -32,6 +32,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 ROOT = pathlib.Path(__file__).parents[2]
 PLUGIN = ROOT / "tests" / "plugins" / "tiny.py"
 FILES = 72
+
+
+class Hog:
+    """Holds what it is given."""
+
+    def ready(self):
+        return True
 
 
 class Recorder:
@@ -349,3 +356,20 @@ def test_divergence_is_reported_as_such_and_not_retried(ray_cluster, data, store
     with pytest.raises(TrainingError, match=r"optimizer\.lr"):
         train(order_of(data, store, tmp_path / "out", overrides=overrides), Recorder())
     assert read_history(tmp_path / "out" / "history.jsonl") == []
+
+
+def test_a_run_that_cannot_begin_says_who_waits_for_what(ray_cluster, data, store, tmp_path):
+    """Another program holds the CPUs. Ray would wait for them, try again, and wait."""
+    import ray
+
+    hog = ray.remote(num_cpus=1.6)(Hog).remote()
+    ray.get(hog.ready.remote())
+    try:
+        order = order_of(data, store, tmp_path / "out", patience_s=12.0)
+        with pytest.raises(StalledError, match=r"Training workers wait for .*'CPU': 0\.5.* 2 CPUs") as caught:
+            train(order, Recorder())
+    finally:
+        ray.kill(hog)
+    assert "of which 0.4" in str(caught.value)
+    outcome = train(order_of(data, store, tmp_path / "out", resume=True), Recorder())
+    assert len(outcome.history) == 3, "the places that were asked for have been given back"
