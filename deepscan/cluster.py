@@ -234,8 +234,8 @@ def _times(whole: float, part: float) -> int:
     return int(whole / part + 1e-9)
 
 
-def what_waits(resources: Resources) -> str:
-    """Say what of a training run waits for what, when it stands still."""
+def what_waits(task_cpus: float) -> str:
+    """Say what waits for what, when work whose tasks take so many CPUs stands still."""
     groups = ray.util.placement_group_table().values()
     pending = [group["bundles"] for group in groups if group["state"] == "PENDING"]
     free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
@@ -248,8 +248,8 @@ def what_waits(resources: Resources) -> str:
         wanted = "; ".join(str(list(bundles.values())) for bundles in pending)
         return f"Training workers wait for {wanted}. {stock} End what holds them, or ask for fewer workers."
     return (
-        f"The training workers have their places; they wait for each other, or for the data stream, whose "
-        f"tasks take {resources.task_cpus:g} CPUs each. {stock} The files of the data may be out of reach."
+        f"No workers wait for their places: tasks of {task_cpus:g} CPUs wait for room, or for files that are "
+        f"out of reach. {stock} End what holds them, or add nodes."
     )
 
 

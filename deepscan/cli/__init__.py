@@ -11,7 +11,18 @@ from collections.abc import Sequence
 
 import typer
 
-from deepscan.cli import auditing, data, ensembles, importing, judging, scoring, serving, training, tuning
+from deepscan.cli import (
+    auditing,
+    benchmarking,
+    data,
+    ensembles,
+    importing,
+    judging,
+    scoring,
+    serving,
+    training,
+    tuning,
+)
 from deepscan.cli.program import EXIT_CODES, INTERRUPTED, Commands, console, exit_code
 
 __all__ = ["EXIT_CODES", "INTERRUPTED", "app", "exit_code", "main", "run_job"]
@@ -27,6 +38,7 @@ app.add_typer(data.app)
 app.add_typer(importing.app)
 app.add_typer(auditing.app)
 app.add_typer(data.assets_app, name="assets")
+app.add_typer(benchmarking.app, name="benchmark")
 
 
 def main() -> None:

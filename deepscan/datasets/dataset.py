@@ -33,6 +33,7 @@ class Origin:
         keep: Keep prepared Examples in the store, so that later epochs and runs skip decoding.
         limits: Limits on each file.
         max_bad: Largest share of corrupt files, in [0, 1].
+        patience_s: Seconds without any progress after which preparing ends with an error.
         needs_fakes: Every split made here has to hold fakes; False where they are made of the real files.
     """
 
@@ -46,6 +47,7 @@ class Origin:
     keep: bool = True
     limits: Limits = Limits()
     max_bad: float = 0.1
+    patience_s: float = 300.0
     needs_fakes: bool = True
 
 
@@ -153,7 +155,13 @@ def open_dataset(origin: Origin, prep: Prep, ledger_path: pathlib.Path, cpus: fl
     manifest = divide(origin)
     store = Store(origin.store, prep)
     watch.stage("Preparing Examples")
-    work = stream.Work(keep=origin.keep, limits=origin.limits, max_bad=origin.max_bad, cpus=cpus)
+    work = stream.Work(
+        keep=origin.keep,
+        limits=origin.limits,
+        max_bad=origin.max_bad,
+        cpus=cpus,
+        patience_s=origin.patience_s,
+    )
     try:
         index = stream.prepare(manifest.column("path").to_pylist(), prep, store, work, watch.advance)
     finally:

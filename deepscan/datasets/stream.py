@@ -20,11 +20,13 @@ from ray.data import Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
+from deepscan.cluster import what_waits
 from deepscan.datasets.plan import Chunk, Cut, Plan
 from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.reader import Reader
 from deepscan.datasets.store import Kind, Store, file_id, prepare_file
 from deepscan.errors import TooManyBadFilesError
+from deepscan.interrupt import ended_when_stalled
 from deepscan.media.source import Limits
 from deepscan.modalities import Modality, Prep, batch
 from deepscan.recipe import Augment
@@ -50,6 +52,7 @@ class Work:
         max_bad: Largest share of corrupt files, in [0, 1].
         files_per_task: Files that one task prepares and writes together.
         cpus: Logical CPUs of a task.
+        patience_s: Seconds without any progress after which preparing ends with an error.
     """
 
     keep: bool = True
@@ -57,12 +60,14 @@ class Work:
     max_bad: float = 0.1
     files_per_task: int = 64
     cpus: float = 1.0
+    patience_s: float = 300.0
 
 
 def prepare(paths: Sequence[str], prep: Prep, store: Store, work: Work, progress: Progress) -> pa.Table:
     """Prepare every file that the store does not account for yet; return the store's index.
 
     Raises:
+        StalledError: Nothing has moved for too long.
         TooManyBadFilesError: More than ``max_bad`` of the files are corrupt; what was done is kept.
     """
     kinds: tuple[Kind, ...] = ("examples",) if work.keep else ("examples", "ledger")
@@ -76,10 +81,12 @@ def prepare(paths: Sequence[str], prep: Prep, store: Store, work: Work, progress
     if not pending:
         return index
     done = len(paths) - len(pending)
-    for row in _prepared(pending, prep, store, work).iter_rows():
-        done, bad = done + row["files"], bad + row["bad"]
-        progress(done, len(paths))
-        _check_bad(bad, len(paths), work.max_bad)
+    waiting = functools.partial(what_waits, work.cpus)
+    with ended_when_stalled(lambda: done, waiting, work.patience_s):
+        for row in _prepared(pending, prep, store, work).iter_rows():
+            done, bad = done + row["files"], bad + row["bad"]
+            progress(done, len(paths))
+            _check_bad(bad, len(paths), work.max_bad)
     return store.index(*kinds)
 
 

@@ -34,11 +34,11 @@ from deepscan.datasets import stream
 from deepscan.datasets.plan import Chunk, Cut
 from deepscan.datasets.reader import Reader
 from deepscan.errors import ConfigError, DeepscanError, TrainingError
+from deepscan.interrupt import ended_when_stalled, interruptible
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
 from deepscan.training import loop, state
-from deepscan.training.interrupt import ended_when_stalled, interruptible
 from deepscan.training.start import initial_module
 from deepscan.training.teach import Teacher, distillation
 
@@ -136,7 +136,7 @@ def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
     pace = stream.start_pace(job.cut, supply)
     patient = ended_when_stalled(
         functools.partial(_position, job.out, pace),
-        functools.partial(what_waits, job.resources),
+        functools.partial(what_waits, job.resources.task_cpus),
         job.patience_s,
     )
     with patient, _watched(job.out / HISTORY, on_epoch), interruptible():

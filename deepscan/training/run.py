@@ -178,9 +178,10 @@ def opened(order: Order, settings: Settings, watch: Watch) -> DataSet:
     Raises:
         ConfigError: The modality has no such pseudo-fakes.
         DataError: The data cannot be used.
+        StalledError: Preparing them has stood still for too long.
     """
     pseudo = pseudo_fakes(settings)
-    origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None)
+    origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None, patience_s=order.patience_s)
     data = open_dataset(origin, settings.prep, order.out / LEDGER, 1.0, watch)
     return data if pseudo is None else data.with_pseudo_fakes(pseudo)
 
@@ -247,22 +248,32 @@ def recall(out: pathlib.Path) -> Outcome | None:
 
 
 def _streams(settings: Settings, data: DataSet, order: Order) -> Streams:
-    reader, recipe = data.reader, settings.recipe
-    seen = _seen(data.chunks("train"), recipe)
     shape = Shape(
         world=order.workers,
-        batch_size=recipe.batch_size,
-        example_bytes=reader.example_bytes,
+        batch_size=settings.recipe.batch_size,
+        example_bytes=data.reader.example_bytes,
         even=order.least is not None,
     )
-    training = TrainingStream(
+    training = training_stream(settings, data, data.chunks("train"), shape)
+    return Streams(training=training, validation=data.held_out("val"), reader=data.reader)
+
+
+def training_stream(settings: Settings, data: DataSet, chunks: list[Chunk], shape: Shape) -> TrainingStream:
+    """Return the stream of what the recipe lets a model see of some Examples, in its order.
+
+    Raises:
+        ConfigError: Weights of sources name nothing, or leave nothing to be seen.
+        DataError: There are no Examples.
+    """
+    recipe = settings.recipe
+    seen = _seen(chunks, recipe)
+    return TrainingStream(
         plan=Plan(seen, shape, recipe.seed, weights(seen, data.ledger, recipe.sampling)),
-        reader=reader,
+        reader=data.reader,
         modality=load_modalities().get(settings.spec.modality),
         augment=recipe.augment,
-        pseudo=reader.pseudo,
+        pseudo=data.reader.pseudo,
     )
-    return Streams(training=training, validation=data.held_out("val"), reader=reader)
 
 
 def _counts(recipe: Recipe, data: DataSet) -> tuple[int, int]:

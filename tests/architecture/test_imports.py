@@ -8,7 +8,7 @@ from survey import ROOT, loaded_libraries, own
 
 LAYERS = (
     {"errors", "verdict"},
-    {"registry", "watch", "storage"},
+    {"registry", "watch", "interrupt", "storage"},
     {"config", "recipe"},
     {"calibration", "metrics", "cache", "monitor", "experiment"},
     {"fusion"},

@@ -34,13 +34,6 @@ PLUGIN = ROOT / "tests" / "plugins" / "tiny.py"
 FILES = 72
 
 
-class Hog:
-    """Holds what it is given."""
-
-    def ready(self):
-        return True
-
-
 class Recorder:
     """Follows a run."""
 
@@ -358,18 +351,25 @@ def test_divergence_is_reported_as_such_and_not_retried(ray_cluster, data, store
     assert read_history(tmp_path / "out" / "history.jsonl") == []
 
 
-def test_a_run_that_cannot_begin_says_who_waits_for_what(ray_cluster, data, store, tmp_path):
-    """Another program holds the CPUs. Ray would wait for them, try again, and wait."""
+def test_work_that_cannot_begin_says_who_waits_for_what(finished, data, store, tmp_path):
+    """Another program holds the CPUs. Ray would wait for them without a word."""
     import ray
+
+    class Hog:  # here, so that it travels by value
+        def ready(self):
+            return True
 
     hog = ray.remote(num_cpus=1.6)(Hog).remote()
     ray.get(hog.ready.remote())
+    order = order_of(data, store, tmp_path / "out", patience_s=12.0)
     try:
-        order = order_of(data, store, tmp_path / "out", patience_s=12.0)
         with pytest.raises(StalledError, match=r"Training workers wait for .*'CPU': 0\.5.* 2 CPUs") as caught:
             train(order, Recorder())
+        unprepared = dataclasses.replace(order.origin, store=tmp_path / "new")
+        with pytest.raises(StalledError, match=r"tasks of 1 CPUs wait for room.*0\.4"):
+            train(dataclasses.replace(order, origin=unprepared, out=tmp_path / "other"), Recorder())
     finally:
         ray.kill(hog)
     assert "of which 0.4" in str(caught.value)
-    outcome = train(order_of(data, store, tmp_path / "out", resume=True), Recorder())
+    outcome = train(dataclasses.replace(order, patience_s=300.0, resume=True), Recorder())
     assert len(outcome.history) == 3, "the places that were asked for have been given back"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from deepscan.errors import StalledError
-from deepscan.training.interrupt import ended_when_stalled, interruptible
+from deepscan.interrupt import ended_when_stalled, interruptible
 
 PATIENCE_S = 0.4
 
