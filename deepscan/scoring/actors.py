@@ -1,6 +1,7 @@
 """The actors that look at files and judge them, and the bucket that paces them all."""
 
 import pathlib
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from deepscan.detector import Detector
 from deepscan.ensemble import Selection
+from deepscan.errors import ResourceError
 from deepscan.models.catalog import load_plugin
 from deepscan.scoring.judge import Eye, Lens, Look, judge, look
+from deepscan.scoring.notes import MOST_ENDINGS, Notes
 from deepscan.scoring.pace import Bucket
 from deepscan.scoring.plan import Pools
 from deepscan.scoring.rows import SAID, to_table
@@ -87,11 +90,17 @@ class Judge:
 
 
 def _looks(files: pa.Table, eyes: Sequence[Eye], gate: _Gate) -> Iterator[Look]:
-    for number, path in zip(
-        files.column("number").to_pylist(), files.column("path").to_pylist(), strict=True
-    ):
+    """Yield a Look of each file of a piece; whoever takes it is done with it when the next is asked for."""
+    actor = str(ray.get_runtime_context().get_actor_id())
+    notes = Notes(actor, pathlib.Path(tempfile.gettempdir()) / "deepscan-scoring")
+    for file in files.to_pylist():
         gate.wait()
-        yield look(number, path, eyes)
+        if notes.may_begin(file["number"]):
+            yield look(file["number"], file["path"], eyes)
+        else:
+            msg = f"{MOST_ENDINGS} processes ended while they judged it; give them more memory, or repair it."
+            yield Look(file["number"], ResourceError(msg), {}, 0.0)
+    notes.rest()
 
 
 def _load(chosen: Selection, pools: Pools, plugin: pathlib.Path | None) -> list[Detector]:

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from deepscan import storage
-from deepscan.errors import DataError, StorageError
+from deepscan.errors import DataError, ResourceError, StorageError
 from deepscan.scoring.rows import SCHEMA, SCORED, VERSION
 
 _VERSION, _JUDGES = b"deepscan.scores", b"deepscan.judges"
 _BATCH_ROWS = 4096
+_OF_THE_MOMENT = pa.array([StorageError.__name__, ResourceError.__name__])
 
 
 class Parts:
@@ -50,8 +51,8 @@ class Parts:
     def settle(self, inbox: pa.Table) -> NDArray[np.bool_]:
         """Return which files of an inbox have their row, bool [N].
 
-        A row goes that tells of a file as it no longer is, or that the storage did not give the file: such
-        a file is to be judged again, and has one row then.
+        A row goes that tells of a file as it no longer is, or of what was wrong with storage or memory and
+        not with the file: such a file is to be judged again, and has one row then.
 
         Raises:
             StorageError: The folder cannot be read or written.
@@ -61,7 +62,7 @@ class Parts:
         rows, sizes = _read_all(locations, ("path", "file_id", "error"))
         place = _places(rows, inbox)
         same = pc.equal(inbox.column("file_id").take(place), rows.column("file_id"))
-        lost = pc.fill_null(pc.equal(rows.column("error"), StorageError.__name__), False)
+        lost = pc.is_in(rows.column("error"), value_set=_OF_THE_MOMENT)
         kept = pc.fill_null(pc.and_(same, pc.invert(lost)), True).combine_chunks()
         done[place.filter(pc.and_(pc.is_valid(place), kept)).to_numpy()] = True
         ends = np.cumsum(sizes)

@@ -97,7 +97,7 @@ def score(task: Task, work: Work, watch: Watch) -> dict[str, int]:
         watch: Follows the work.
 
     Raises:
-        ResourceError: The cluster cannot hold what was asked of it, or some files end whoever judges them.
+        ResourceError: The cluster cannot hold what was asked of it, or some files fail whoever judges them.
         StorageError: Scores cannot be written; those that were are kept.
     """
     watch.stage("Scoring files")
@@ -145,8 +145,8 @@ def _complete(rows: pa.Table, inbox: pa.Table) -> pa.Table:
 def _rounds(task: Task, work: Work) -> Iterator[tuple[pa.Table, int]]:
     """Yield the rows of the files that are not done, and how many are done then.
 
-    Where files are left, because one of them ends every process that judges it or a lost machine had actors
-    that fit nowhere else, the rest begins anew, each file for itself and with more patience.
+    Where files are left, because one of them raised what nobody foresaw or a lost machine had actors that fit
+    nowhere else, the rest begins anew, each file for itself and with more patience.
     """
     for most_files, patience in ((_piece_files(work), 1), (1, 2)):
         pieces = _pieces(task.inbox, np.flatnonzero(~task.done), most_files)
@@ -166,8 +166,8 @@ def _rounds(task: Task, work: Work) -> Iterator[tuple[pa.Table, int]]:
     left = np.flatnonzero(~task.done)
     names = ", ".join(task.inbox.column("path").take(pa.array(left[:3])).to_pylist())
     msg = (
-        f"{len(left)} files end or stop whoever judges them: {names}{', ...' if len(left) > 3 else ''}. All "
-        "others are done; take these out, or give their process more memory."
+        f"{len(left)} files fail whoever judges them: {names}{', ...' if len(left) > 3 else ''}. All others "
+        "are done; the log says more. Take these out, or try again."
     )
     raise ResourceError(msg)
 

@@ -22,17 +22,19 @@ PROCESSES.set_forkserver_preload([__name__])
 
 
 class Telling:
-    """A Watch that says when scoring began, and how far it is."""
+    """A Watch that says when scoring began, when its first rows came, and how far it is."""
 
-    def __init__(self, begun, done):
-        self.begun, self.done = begun, done
+    def __init__(self, begun, moving, done):
+        self.begun, self.moving, self.done = begun, moving, done
 
     def stage(self, title):
         if title.startswith("Scoring"):
             self.begun.set()
 
     def advance(self, done, total):
-        self.done.value = done
+        if self.done.value:
+            self.moving.set()
+        self.done.value = done + 1
 
     def epoch(self, metrics): ...
 

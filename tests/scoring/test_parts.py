@@ -97,11 +97,11 @@ def test_a_file_that_changed_loses_its_row(parts):
     parts.check()
 
 
-def test_a_file_that_the_storage_did_not_give_is_tried_again(parts):
+def test_what_storage_or_memory_stood_in_the_way_of_is_tried_again(parts):
     parts.write(
         rows(row("a", error="StorageError", status="error"), row("b", error="MediaError", status="error"))
     )
-    assert parts.settle(inbox("a", "b")).tolist() == [False, True]
+    assert parts.settle(inbox("a", "b", "c")).tolist() == [False, True, False]
     assert paths(parts) == ["/in/b"]
 
 
