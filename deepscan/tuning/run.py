@@ -25,6 +25,7 @@ from deepscan.cluster import (
     TrialPlan,
     available,
     connected,
+    node_cpus,
     plan_trials,
 )
 from deepscan.errors import TrainingError
@@ -103,7 +104,7 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         asked = Share(
             trials=campaign.trials, workers=order.workers, cpus=campaign.share[0], gpus=campaign.share[1]
         )
-        plan = plan_trials(asked, *available())
+        plan = plan_trials(asked, *available(), node_cpus())
         settings = settle(spec, campaign.fixed)
         data = opened(order, settings, watch)
         keep_or_compare(campaign, space, data)
