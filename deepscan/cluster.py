@@ -194,16 +194,17 @@ class TrialPlan:
         )
 
 
-def plan_trials(share: Share, cpus: float, gpus: float) -> TrialPlan:
+def plan_trials(share: Share, cpus: float, gpus: float, nodes: Sequence[float] = ()) -> TrialPlan:
     """Divide the cluster among the trials of a search.
 
-    A trial of one process makes its batches itself. One of several has a data stream beside its workers,
-    and a process that starts them.
+    A trial of one process makes its batches itself, on one node. One of several has a data stream beside
+    its workers, and a process that starts them.
 
     Args:
         share: What is asked for.
         cpus: Logical CPUs of the cluster.
         gpus: GPUs of the cluster.
+        nodes: Logical CPUs of each node; none = one node has all of them.
 
     Raises:
         ResourceError: Not even one trial fits.
@@ -212,11 +213,14 @@ def plan_trials(share: Share, cpus: float, gpus: float) -> TrialPlan:
     wanted_cpus = share.cpus or (1.0 if alone else min(cpus, share.workers + DATA_CPUS))
     enough = share.workers if gpus >= share.workers else 0
     wanted_gpus = float(enough if share.gpus is None else share.gpus)
-    fitting = min(_times(cpus, wanted_cpus), _times(gpus, wanted_gpus) if wanted_gpus else share.trials)
+    places = nodes if alone and nodes else (cpus,)
+    fitting = sum(_times(place, wanted_cpus) for place in places)
+    fitting = min(fitting, _times(gpus, wanted_gpus)) if wanted_gpus else fitting
     if fitting < 1:
         msg = (
             f"A trial of {wanted_cpus:g} CPUs and {wanted_gpus:g} GPUs does not fit into a cluster of "
-            f"{cpus:g} CPUs and {gpus:g} GPUs. Ask for less with --trial-cpus and --trial-gpus, or add nodes."
+            f"{cpus:g} CPUs and {gpus:g} GPUs{_largest(places)}. Ask for less with --trial-cpus and "
+            "--trial-gpus, or add nodes."
         )
         raise ResourceError(msg)
     within = None if alone else plan_resources(share.workers, wanted_cpus - DRIVER_CPUS, wanted_gpus)
@@ -227,6 +231,10 @@ def plan_trials(share: Share, cpus: float, gpus: float) -> TrialPlan:
         threads=max(1, int(wanted_cpus)),
         resources=within,
     )
+
+
+def _largest(nodes: Sequence[float]) -> str:
+    return f", at most {max(nodes):g} CPUs on a node" if len(nodes) > 1 else ""
 
 
 def _times(whole: float, part: float) -> int:

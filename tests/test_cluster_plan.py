@@ -128,3 +128,11 @@ def test_a_trial_of_several_workers_keeps_its_stream_and_its_starter_within_its_
 def test_a_trial_that_cannot_fit_is_refused_with_the_figures(share, cpus, gpus, figures):
     with pytest.raises(ResourceError, match=figures):
         plan_trials(share, cpus, gpus)
+
+
+def test_a_trial_of_one_process_lies_on_one_node():
+    share = Share(trials=9, cpus=2)
+    assert plan_trials(share, 6, 0).concurrent == 3
+    assert plan_trials(share, 6, 0, [3, 3]).concurrent == 2
+    with pytest.raises(ResourceError, match="cluster of 6 CPUs and 0 GPUs, at most 3 CPUs on a node"):
+        plan_trials(Share(trials=9, cpus=4), 6, 0, [3, 3])

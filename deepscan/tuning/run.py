@@ -25,6 +25,7 @@ from deepscan.cluster import (
     TrialPlan,
     available,
     connected,
+    node_cpus,
     plan_trials,
 )
 from deepscan.errors import TrainingError
@@ -103,14 +104,14 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         asked = Share(
             trials=campaign.trials, workers=order.workers, cpus=campaign.share[0], gpus=campaign.share[1]
         )
-        plan = plan_trials(asked, *available())
+        plan = plan_trials(asked, *available(), node_cpus())
         settings = settle(spec, campaign.fixed)
         data = opened(order, settings, watch)
         keep_or_compare(campaign, space, data)
         watch.stage(f"Searching: {plan}")
         everywhere = dataclasses.replace(order, overrides=campaign.fixed, out=order.out.resolve())
         work = Work(order=everywhere, data=data, plan=plan)
-        with _followed(order.out / JOURNAL, campaign.trials, watch), _signals_kept():
+        with _followed(order.out / JOURNAL, campaign.trials, watch):
             _search(campaign, _Given(space=space, known=known, deciding=deciding), work)
         _close(order.out / JOURNAL)
         trials = tuple(journal.read(order.out / JOURNAL))
@@ -143,10 +144,8 @@ def _search(campaign: Campaign, given: _Given, work: Work) -> None:
     else:
         shutil.rmtree(folder, ignore_errors=True)
         tuner = _tuner(campaign, given, plan, trainable)
-    grid = tuner.fit()
-    if grid.num_terminated + grid.num_errors < len(grid):
-        # Ray Tune turns Ctrl-C into an early end; to everyone else it is what it always is.
-        raise KeyboardInterrupt
+    with _interruptible():
+        tuner.fit()
 
 
 def _close(path: pathlib.Path) -> None:
@@ -248,17 +247,23 @@ def _changed(spec: ModelSpec, overrides: tuple[str, ...]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Put back the handlers that Ray Tune leaves in place of those before it."""
+def _interruptible() -> Iterator[None]:
+    """Make Ctrl-C in a search the KeyboardInterrupt that it is everywhere else.
+
+    Ray Tune puts handlers of its own in place, and leaves them there. The first Ctrl-C ends the search as if
+    it were over and puts the handler before it back, by which it can be told.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
     try:
         yield
+        if signal.getsignal(signal.SIGINT) is before[signal.SIGINT]:
+            raise KeyboardInterrupt
     finally:
-        for number, taken in before.items():
-            signal.signal(number, taken)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
