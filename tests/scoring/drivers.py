@@ -42,7 +42,7 @@ class Telling:
 def drive(address, given, rate_hz, telling):
     """Score on a cluster that is there already; ``given`` are inbox, folder of scores and bundle."""
     data, out, bundle = given
-    work = Work(device="cpu", actors=2, rate_hz=rate_hz, plugin=PLUGIN)
+    work = Work(device="cpu", actors=1, rate_hz=rate_hz, plugin=PLUGIN)
     with connected(address):
         score(open_task(data, out, select([pathlib.Path(bundle)]), telling), work, telling)
 

@@ -19,7 +19,7 @@ from tests.material import encoded
 from tests.scoring.drivers import PROCESSES, Telling, drive, lose_a_node
 from tests.tiny_bundles import PLUGIN, WHOLE, fresh_bundle, noise, tiny_bundle
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 KILLS = 10
 
 
@@ -105,11 +105,8 @@ class Reaping(LogWatch):
 
     def advance(self, done, total):
         if done and not self.killed:
-            actors = ray._private.state.actors().values()
-            alive = [
-                a for a in actors if a["ActorClassName"].startswith("_MapWorker") and a["State"] == "ALIVE"
-            ]
-            self.killed = alive[0]["Pid"]
+            actors = [a for a in ray._private.state.actors().values() if a["State"] == "ALIVE"]
+            self.killed = next(a["Pid"] for a in actors if "MapWorker" in a["ActorClassName"])
             os.kill(self.killed, signal.SIGKILL)
 
 
