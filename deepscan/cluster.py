@@ -15,7 +15,7 @@ import ray
 import ray.data
 import ray.util
 
-from deepscan.errors import ConfigError, ResourceError
+from deepscan.errors import ConfigError, ResourceError, StalledError
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -240,6 +240,24 @@ def _largest(nodes: Sequence[float]) -> str:
 def _times(whole: float, part: float) -> int:
     """Return how often a part fits; sums of hundredths may be a hair too large."""
     return int(whole / part + 1e-9)
+
+
+def wait_for_places(resources: Resources, patience_s: float) -> None:
+    """Return once the cluster has room for the workers of a run, the fewest that will do.
+
+    Ray Train would wait for it by itself, but in a state in which it cannot be interrupted.
+
+    Raises:
+        StalledError: It has none after so many seconds.
+    """
+    workers = resources.workers if resources.least is None else resources.least
+    places = ray.util.placement_group([resources.per_worker] * workers)
+    try:
+        if not places.wait(patience_s):
+            msg = f"Nothing has moved for {patience_s:g} s. {what_waits(resources.task_cpus)}"
+            raise StalledError(msg)
+    finally:
+        ray.util.remove_placement_group(places)
 
 
 def what_waits(task_cpus: float) -> str:

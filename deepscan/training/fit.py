@@ -29,7 +29,7 @@ from torch import nn
 
 from deepscan import bundle
 from deepscan.bundle import Bundle, Card
-from deepscan.cluster import Resources, what_waits
+from deepscan.cluster import Resources, wait_for_places, what_waits
 from deepscan.datasets import stream
 from deepscan.datasets.plan import Chunk, Cut
 from deepscan.datasets.reader import Reader
@@ -130,6 +130,7 @@ def fit(job: Job, streams: Streams, resume: bool, on_epoch: OnEpoch) -> Bundle:
     """
     check_folder(job.out, resume)
     job.out.mkdir(parents=True, exist_ok=True)
+    wait_for_places(job.resources, job.patience_s)
     supply = stream.Supply(
         cpus=job.resources.task_cpus, tasks=max(1, int(job.resources.data_cpus / job.resources.task_cpus))
     )
