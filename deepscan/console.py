@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 COMPARED = ("accuracy", "precision", "recall", "f1", "auc", "eer")
 SHOWN_TRIALS = 10
+INPUT_BOUND = 0.1
 COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
 
 
@@ -139,7 +140,20 @@ def show_outcome(console: Console, outcome: "Outcome", out: pathlib.Path) -> Non
     console.print(figures_table(title, outcome.evaluation.overall))
     if outcome.bundle.card.operating.shortfall:
         console.print(Text(outcome.bundle.card.operating.shortfall, style="yellow"))
+    console.print(input_bound(outcome.history), end="")
     console.out(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}", highlight=False)
+
+
+def input_bound(history: Sequence[Mapping[str, float]]) -> Text:
+    """Say how much of the epochs after the first, which starts everything, went into waiting for data."""
+    shares = [epoch["waiting_share"] for epoch in history[1:]]
+    if not shares:
+        return Text("")
+    share = sum(shares) / len(shares)
+    told = f"Training waited for data {share:.0%} of the time: it is"
+    if share > INPUT_BOUND:
+        return Text(f"{told} bound by its input. Keep Examples (--materialize), or add CPUs.\n")
+    return Text(f"{told} not bound by its input.\n")
 
 
 def show_ensemble(console: Console, ensemble: "Ensemble") -> None:

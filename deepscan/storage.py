@@ -8,6 +8,7 @@ business of the environment: a location holds no password.
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import functools
 import os
 import pathlib
@@ -21,6 +22,16 @@ from pyarrow import fs
 from deepscan.errors import ConfigError, StorageError
 
 _QUESTIONS_AT_A_TIME = 16
+_OF_THE_DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EIO,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -240,6 +251,22 @@ def write(location: str, data: "bytes | pa.Buffer") -> None:
     except OSError as error:
         _discard(filesystem, draft)
         raise _failed(location, "written", error) from error
+
+
+@contextlib.contextmanager
+def writing(place: str | os.PathLike[str]) -> Iterator[None]:
+    """Say of what goes wrong with a disk while the block writes into a place that it is the disk.
+
+    Raises:
+        StorageError: The disk is full, or the place cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        # What a task of Ray raised carries its cause along.
+        if getattr(error, "cause", error).errno not in _OF_THE_DISK:
+            raise
+        raise _failed(os.fspath(place), "written", error) from error
 
 
 def remove(location: str) -> None:

@@ -13,6 +13,7 @@ from deepscan.console import (
     answers_table,
     figures_table,
     grid,
+    input_bound,
     show_ensemble,
     show_outcome,
     show_verdicts,
@@ -196,6 +197,7 @@ def test_an_outcome_is_shown_with_its_account_figures_and_places(tmp_path, files
     evaluation = types.SimpleNamespace(counts=counts, overall={"auc": Figure(value=0.9, low=0.8, high=1.0)})
     bundle = types.SimpleNamespace(card=card, path=tmp_path / "[b]")
     outcome = types.SimpleNamespace(bundle=bundle, evaluation=evaluation, account={"used": 7, "no-face": 2})
+    outcome.history = ()
     console = paper()
     show_outcome(console, outcome, tmp_path)
     text = console.file.getvalue()
@@ -255,3 +257,19 @@ def test_a_stage_that_failed_is_not_drawn_as_finished():
         work()
     assert not watch.progress.tasks[0].finished
     assert not watch.progress.live.is_started
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ([0.9, 0.02, 0.04], "waited for data 3% of the time: it is not bound"),
+        ([0.9, 0.3, 0.5], "waited for data 40% of the time: it is bound by its input. Keep"),
+        ([0.9], ""),
+    ],
+)
+def test_a_run_that_waits_for_its_data_is_told_so(shares, words):
+    """The first epoch starts everything and does not count."""
+    history = [{"epoch": float(n), "waiting_share": share} for n, share in enumerate(shares, 1)]
+    told = str(input_bound(history))
+    assert words in told
+    assert bool(words) == bool(told)

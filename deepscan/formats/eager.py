@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from deepscan.errors import BundleError
+from deepscan.errors import BundleError, StorageError
 from deepscan.formats import FORMATS, Format, Runner
 from deepscan.modalities import Outputs
 
@@ -34,9 +34,17 @@ class EagerRunner:
 
 
 def write(module: nn.Module, directory: pathlib.Path) -> tuple[str, ...]:
-    """Write the weights and buffers of ``module`` into ``directory``."""
+    """Write the weights and buffers of ``module`` into ``directory``.
+
+    Raises:
+        StorageError: They cannot be written, e.g. because the disk is full.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    safetensors.torch.save_file(state, directory / WEIGHTS)
+    try:
+        safetensors.torch.save_file(state, directory / WEIGHTS)
+    except safetensors.SafetensorError as error:
+        msg = f"{directory / WEIGHTS} cannot be written ({error}); check the permissions and the free space."
+        raise StorageError(msg) from error
     return (WEIGHTS,)
 
 

@@ -27,7 +27,7 @@ import torch
 import torch.utils.tensorboard
 from torch import nn
 
-from deepscan import bundle
+from deepscan import bundle, storage
 from deepscan.bundle import Bundle, Card
 from deepscan.cluster import Resources, wait_for_places, what_waits
 from deepscan.datasets import stream
@@ -220,8 +220,10 @@ def _trainer(job: Job, streams: Streams, supply: stream.Supply, pace: Any) -> An
 
 def _worker(settings: dict[str, Any]) -> DeepscanError | None:
     """Train on one rank. An error that a retry cannot mend is returned, so that Ray does not retry it."""
+    job = settings["job"]
     try:
-        _train(settings["job"], settings["pace"], ray.get(settings["held_out"]))
+        with storage.writing(job.out):
+            _train(job, settings["pace"], ray.get(settings["held_out"]))
     except DeepscanError as error:
         return error
     return None

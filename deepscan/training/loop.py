@@ -165,9 +165,10 @@ class Trainer:
             batch = _next(batches, number, task.steps_per_epoch)
             waited_s += time.perf_counter() - asked_s
             losses += self._step(model, batch, number)
+        loss = float(losses) / task.steps_per_epoch  # a GPU has done all of its work only now
         elapsed_s = time.perf_counter() - start_s
         progress.epoch += 1
-        return self._report(float(losses) / task.steps_per_epoch, elapsed_s, waited_s, validation)
+        return self._report(loss, elapsed_s, waited_s, validation)
 
     def _report(self, loss: float, elapsed_s: float, waited_s: float, validation: Validation) -> Report:
         task = self.task

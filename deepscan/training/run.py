@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from deepscan import config
+from deepscan import config, storage
 from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
 from deepscan.cluster import Resources, available, connected, node_cpus, plan_resources
@@ -108,6 +108,8 @@ def train(order: Order, watch: Watch) -> Outcome:
         ConfigError: The order contradicts itself, or the run that it resumes.
         DataError: The data cannot be used.
         ResourceError: The cluster is too small.
+        StalledError: Nothing has moved for too long.
+        StorageError: The folder cannot be written to, or its disk is full.
         TrainingError: Training failed.
     """
     if order.plugin:
@@ -119,7 +121,9 @@ def train(order: Order, watch: Watch) -> Outcome:
     tracking.check(order.track)
     if taken := check_init(spec, settings.model, order.init):
         watch.stage(f"Taking over {taken}")
-    with connected(order.address):
+    with storage.writing(order.out):
+        order.out.mkdir(parents=True, exist_ok=True)
+    with storage.writing(order.out), connected(order.address):
         resources = plan_resources(order.workers, *available(), order.least, node_cpus())
         if settings.recipe.sync_norm and not resources.worker_gpus:
             msg = "recipe.sync_norm needs a GPU for every worker; leave it out, or use accumulate."

@@ -371,5 +371,5 @@ def test_work_that_cannot_begin_says_who_waits_for_what(finished, data, store, t
     finally:
         ray.kill(hog)
     assert "of which 0.4" in str(caught.value)
-    outcome = train(dataclasses.replace(order, patience_s=300.0, resume=True), Recorder())
+    outcome = train(dataclasses.replace(order, patience_s=300.0), Recorder())
     assert len(outcome.history) == 3, "the places that were asked for have been given back"
