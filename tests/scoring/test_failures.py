@@ -71,7 +71,7 @@ def test_killed_at_ten_random_moments_no_row_is_lost_and_none_repeated(
         run.start()
         # Three kills fall into the start of the actors, the others into their work.
         assert (telling.begun if kill % 4 == 1 else telling.moving).wait(60)
-        run.join(rng.uniform(0, 2))
+        run.join(rng.uniform(0, 1.5))
         assert run.is_alive(), "it was killed in the middle"
         run.kill()
         run.join()
