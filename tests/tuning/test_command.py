@@ -36,7 +36,7 @@ def found(out):
         space=Space(ranges={LR: Range(low=0, high=1)}, whole=frozenset()),
         trials=(good, bad),
         ranked=[good],
-        outcome=types.SimpleNamespace(bundle=bundle, evaluation=evaluation, account={"used": 7}),
+        outcome=types.SimpleNamespace(bundle=bundle, evaluation=evaluation, account={"used": 7}, history=()),
     )
 
 
