@@ -24,7 +24,7 @@ class Bucket:
         return wait_s
 
 
-def part_due(rows: int, age_s: float, elapsed_s: float) -> bool:
+def part_due(rows: int, since_s: float, elapsed_s: float) -> bool:
     """Tell whether rows that wait are to be written.
 
     A run that is killed loses a twentieth of its work at most, and at most a minute's; a long run does not
@@ -32,8 +32,8 @@ def part_due(rows: int, age_s: float, elapsed_s: float) -> bool:
 
     Args:
         rows: How many wait.
-        age_s: For how long the first of them has waited, in seconds.
+        since_s: How long ago the part before was written, or the run began, in seconds.
         elapsed_s: For how long the run has lasted, in seconds.
     """
     wait_s = min(max(MIN_PART_S, PART_SHARE * elapsed_s), MAX_PART_S)
-    return rows > 0 and (rows >= MAX_PART_ROWS or age_s >= wait_s)
+    return rows > 0 and (rows >= MAX_PART_ROWS or since_s >= wait_s)

@@ -119,16 +119,15 @@ def collect(batches: Iterator[tuple[pa.Table, int]], inbox: pa.Table, parts: Par
     Raises:
         StorageError: A part cannot be written.
     """
-    start_s = first_s = time.monotonic()
+    start_s = last_s = time.monotonic()
     waiting: list[pa.Table] = []
     try:
         for rows, done in batches:
-            first_s = first_s if waiting else time.monotonic()
             waiting.append(_complete(rows, inbox))
             watch.advance(done, len(inbox))
             now_s = time.monotonic()
-            if part_due(sum(map(len, waiting)), now_s - first_s, now_s - start_s):
-                ready, waiting = waiting, []
+            if part_due(sum(map(len, waiting)), now_s - last_s, now_s - start_s):
+                ready, waiting, last_s = waiting, [], now_s
                 parts.write(pa.concat_tables(ready))
     finally:
         if waiting:

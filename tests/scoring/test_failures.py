@@ -70,7 +70,7 @@ def test_killed_at_ten_random_moments_no_row_is_lost_and_none_repeated(
         run = PROCESSES.Process(target=drive, args=(address, given, 80.0, telling))
         run.start()
         # Three kills fall into the start of the actors, the others into their work.
-        assert (telling.begun if kill % 4 == 1 else telling.moving).wait(60)
+        assert (telling.begun if kill % 4 == 1 else telling.moving).wait(120)
         run.join(rng.uniform(0, 1.5))
         assert run.is_alive(), "it was killed in the middle"
         run.kill()

@@ -26,7 +26,7 @@ def test_who_pauses_saves_no_more_than_a_second():
 
 
 @pytest.mark.parametrize(
-    ("rows", "age_s", "elapsed_s", "due"),
+    ("rows", "since_s", "elapsed_s", "due"),
     [
         (0, 99, 99, False),
         (1, 0.9, 1, False),
@@ -38,5 +38,5 @@ def test_who_pauses_saves_no_more_than_a_second():
         (20_000, 0.0, 1e6, True),
     ],
 )
-def test_a_part_is_due_after_a_twentieth_of_the_run(rows, age_s, elapsed_s, due):
-    assert part_due(rows, age_s, elapsed_s) == due
+def test_a_part_is_due_after_a_twentieth_of_the_run(rows, since_s, elapsed_s, due):
+    assert part_due(rows, since_s, elapsed_s) == due

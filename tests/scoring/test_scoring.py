@@ -126,6 +126,17 @@ def test_a_disk_that_gets_full_keeps_what_was_written(monkeypatch, inbox, tmp_pa
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".parquet"]
 
 
+def test_what_comes_late_is_written_at_once_and_what_comes_often_together(monkeypatch, inbox, tmp_path):
+    files, parts = open_inbox(str(inbox), str(tmp_path / "out")), Parts(str(tmp_path / "out"), {})
+    now_s, written = iter((0.0, 5.0, 5.2, 5.9, 6.1, 6.2)), []
+    monkeypatch.setattr(run.time, "monotonic", lambda: next(now_s))
+    monkeypatch.setattr(parts, "write", lambda rows: written.append(rows.column("path").to_pylist()))
+    rows = [to_table([{"number": i, "status": "scored"}], NUMBERED) for i in range(5)]
+    collect(((each, i + 1) for i, each in enumerate(rows)), files, parts, LogWatch(lambda: 0.0))
+    names = files.column("path").to_pylist()
+    assert written == [names[:1], names[1:4], names[4:5]]
+
+
 def test_what_came_before_a_failure_is_written(inbox, tmp_path):
     files, parts = open_inbox(str(inbox), str(tmp_path / "out")), Parts(str(tmp_path / "out"), {})
 
