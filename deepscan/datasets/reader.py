@@ -16,7 +16,7 @@ from deepscan.datasets.plan import Chunk
 from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.store import USED, Store, file_id
 from deepscan.media.source import Limits, Media
-from deepscan.modalities import Example, Prep
+from deepscan.modalities import Example, Prep, batch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +55,20 @@ class Reader:
         assert self.pseudo is not None, "chunks of pseudo-fakes come from a DataSet whose reader makes them"
         files = [-1 - chunk.files[position] for position in positions]
         return [self.pseudo.held_out(e, file) for e, file in zip(examples, files, strict=True)]
+
+    def labelled(self, chunks: Sequence[Chunk]) -> Example:
+        """Return all Examples of some chunks as one batch: input columns, ``label``, ``file``.
+
+        ``label`` is float32 [N], ``file`` int64 [N], the row of the manifest.
+
+        Raises:
+            MediaError: A raw file has changed since it was looked at and does not decode any more.
+        """
+        examples = [each for chunk in chunks for each in self.read(chunk, range(len(chunk.rows)))]
+        return batch(examples, self.prep) | {
+            "label": np.asarray([label for chunk in chunks for label in chunk.labels], np.float32),
+            "file": np.asarray([file for chunk in chunks for file in chunk.files], np.int64),
+        }
 
     def _read(self, chunk: Chunk, positions: Sequence[int]) -> list[Example]:
         rows = [chunk.rows[position] for position in positions]

@@ -273,12 +273,8 @@ def evaluation(chunks: Sequence[Chunk], reader: Reader, cpus: float) -> ray.data
 
     def piece(rows: dict[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
         all_chunks, source = _fetched(shared)
-        mine = all_chunks[int(rows["id"][0]) * size :][:size]
-        examples = [e for chunk in mine for e in source.read(chunk, range(len(chunk.rows)))]
-        return batch(examples, source.prep) | {
-            "label": np.asarray([label for chunk in mine for label in chunk.labels], np.float32),
-            "file": np.asarray([file for chunk in mine for file in chunk.files], np.int64),
-        }
+        made: dict[str, NDArray[Any]] = source.labelled(all_chunks[int(rows["id"][0]) * size :][:size])
+        return made
 
     return numbered(tasks, cpus).map_batches(piece, batch_size=None, num_cpus=cpus)
 

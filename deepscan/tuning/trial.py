@@ -20,7 +20,6 @@ from deepscan.datasets.plan import Chunk
 from deepscan.datasets.reader import Reader
 from deepscan.datasets.stream import TrainingStream
 from deepscan.errors import TrainingError
-from deepscan.modalities import batch
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
 from deepscan.training import fit, loop, state
@@ -129,12 +128,7 @@ def batches(stream: TrainingStream, epochs: range, device: torch.device) -> Iter
 def held_out(chunks: list[Chunk], reader: Reader, device: torch.device) -> Iterator[loop.Batch]:
     """Yield the validation Examples: input columns, ``label`` and ``file`` (row of the manifest)."""
     for group in _grouped(chunks):
-        examples = [e for chunk in group for e in reader.read(chunk, range(len(chunk.rows)))]
-        arrays = batch(examples, reader.prep) | {
-            "label": np.asarray([label for chunk in group for label in chunk.labels], np.float32),
-            "file": np.asarray([file for chunk in group for file in chunk.files], np.int64),
-        }
-        yield {name: _moved(values, device) for name, values in arrays.items()}
+        yield {name: _moved(values, device) for name, values in reader.labelled(group).items()}
 
 
 def _grouped(chunks: list[Chunk]) -> Iterator[list[Chunk]]:
