@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import pathlib
 import resource
@@ -14,13 +15,18 @@ from deepscan.training.run import Order, train
 from deepscan.watch import LogWatch
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_disk():
-    """No file can grow beyond 10 kB, as on a disk that fills up while it is written."""
+    """No file can grow beyond 10 kB, as on a disk that fills up while it is written.
+
+    It holds for the whole process, pytest's own output to a file too: keep nothing but the write inside.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
@@ -29,17 +35,17 @@ def whole(make_bundle):
     return make_bundle("whole")
 
 
-def test_a_bundle_that_does_not_fit_is_none(whole, tmp_path, small_disk):
-    with pytest.raises(StorageError, match="free space"):
+def test_a_bundle_that_does_not_fit_is_none(whole, tmp_path):
+    with pytest.raises(StorageError, match="free space"), small_disk():
         bundle.write(tmp_path / "half", whole.card, whole.module())
     with pytest.raises(BundleError):
         Bundle.read(tmp_path / "half")
 
 
-def test_the_best_bundle_stays_whole_when_its_successor_does_not_fit(whole, tmp_path, small_disk):
+def test_the_best_bundle_stays_whole_when_its_successor_does_not_fit(whole, tmp_path):
     target = tmp_path / "bundle"
     target.symlink_to(whole.path)
-    with pytest.raises(OSError, match=r".") as caught:
+    with pytest.raises(OSError, match=r".") as caught, small_disk():
         fit._put(whole.path, target)
     assert "File too large" in str(caught.value)
     assert Bundle.read(target).card.id == whole.card.id
