@@ -141,6 +141,11 @@ def _largest_share(most: float, workers: int, nodes: Sequence[float]) -> tuple[f
     return 0.0, 0.0
 
 
+def alone() -> bool:
+    """Return whether this machine is the whole cluster."""
+    return sum(node["Alive"] for node in ray.nodes()) == 1  # type: ignore[no-untyped-call]
+
+
 def node_cpus() -> list[float]:
     """Return the logical CPUs of each node of the cluster that has any."""
     found = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]

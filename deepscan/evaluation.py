@@ -8,7 +8,7 @@ import dataclasses
 import os
 import pathlib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from deepscan import config
 from deepscan.bundle import Bundle
 from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
+from deepscan.cluster import alone
 from deepscan.datasets import stream
 from deepscan.datasets.dataset import DataSet, account
 from deepscan.datasets.plan import Chunk
@@ -36,6 +37,7 @@ from deepscan.report import Page, render, to_json
 STANDARD_COLUMNS = ("path", "label", "split", "source", "generator", "status", "reason", "examples")
 MAX_GROUP_VALUES = 20
 BATCH = 32
+FEW = 256
 PREDICTIONS = "predictions.parquet"
 
 
@@ -94,7 +96,7 @@ class Outcome:
 
 
 class _Judge:
-    """A detector in an actor of its own."""
+    """A detector in a process of its own, or in this one."""
 
     def __init__(self, bundle: str, judging: Judging) -> None:
         """Load the detector and take all the cores that nobody else is using."""
@@ -115,6 +117,34 @@ def file_logits(
     """Return the aggregated logit of every file in some chunks, by its row of the manifest."""
     if not chunks:
         return {}
+    judged = _judged_here if _few(chunks, judging) else _judged_on_ray
+    parts: dict[int, list[float]] = {}
+    for batch in judged(bundle, reader, chunks, judging):
+        for file, logit in zip(batch["file"].tolist(), batch["logit"].tolist(), strict=True):
+            parts.setdefault(file, []).append(logit)
+    aggregate = load_modalities().get(bundle.card.modality).aggregate
+    return {file: aggregate(np.asarray(parts[file], np.float32)) for file in sorted(parts)}
+
+
+def _few(chunks: Sequence[Chunk], judging: Judging) -> bool:
+    """Whether processes for it would take longer to start than these Examples to judge, all being at hand."""
+    prepared = all(chunk.group >= 0 for chunk in chunks)
+    return prepared and sum(len(chunk.rows) for chunk in chunks) <= FEW and not judging.gpus and alone()
+
+
+def _judged_here(
+    bundle: Bundle, reader: Reader, chunks: Sequence[Chunk], judging: Judging
+) -> Iterator[Mapping[str, NDArray[Any]]]:
+    judge = _Judge(str(bundle.path), judging)
+    for chunk in chunks:
+        examples = reader.labelled([chunk])
+        for start in range(0, len(chunk.rows), BATCH):
+            yield judge({name: column[start : start + BATCH] for name, column in examples.items()})
+
+
+def _judged_on_ray(
+    bundle: Bundle, reader: Reader, chunks: Sequence[Chunk], judging: Judging
+) -> Iterable[Mapping[str, NDArray[Any]]]:
     judged = stream.evaluation(chunks, reader, judging.cpus).map_batches(
         _Judge,
         fn_constructor_args=(str(bundle.path), judging),
@@ -123,12 +153,8 @@ def file_logits(
         num_gpus=judging.gpus,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=judging.actors),
     )
-    parts: dict[int, list[float]] = {}
-    for batch in judged.iter_batches(batch_format="numpy"):
-        for file, logit in zip(batch["file"].tolist(), batch["logit"].tolist(), strict=True):
-            parts.setdefault(file, []).append(logit)
-    aggregate = load_modalities().get(bundle.card.modality).aggregate
-    return {file: aggregate(np.asarray(parts[file], np.float32)) for file in sorted(parts)}
+    batches: Iterable[Mapping[str, NDArray[Any]]] = judged.iter_batches(batch_format="numpy")
+    return batches
 
 
 def predictions(

@@ -143,6 +143,18 @@ def test_what_a_bundle_said_before_is_not_asked_again(finished, data, store, tmp
     assert logits == known | {forgotten: 9.0}
 
 
+def test_few_prepared_files_are_judged_here_just_as_on_ray(finished, data, store, tmp_path, monkeypatch):
+    _, outcome, _ = finished
+    origin = order_of(data, store, None).origin
+    opened = open_dataset(origin, outcome.bundle.prep(), tmp_path / "ledger.parquet", 1.0, Recorder())
+    chunks, judging = opened.held_out("test"), Judging(plugin=PLUGIN)
+    here = evaluation.file_logits(outcome.bundle, opened.reader, chunks, judging)
+    monkeypatch.setattr(evaluation, "FEW", 0)
+    monkeypatch.setattr(evaluation, "_judged_here", None)
+    on_ray = evaluation.file_logits(outcome.bundle, opened.reader, chunks, judging)
+    assert here == pytest.approx(on_ray, abs=1e-5)
+
+
 def test_a_student_follows_the_bundle_of_an_earlier_run(finished, data, store, tmp_path):
     _, outcome, _ = finished
     settings = ("recipe.epochs=1", "recipe.sampling.classes=balanced", "recipe.recompute=true")
