@@ -9,9 +9,12 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import ray
+import ray.autoscaler.sdk
 import ray.data
 import ray.util
 
@@ -39,10 +42,10 @@ ENVIRONMENT = {
 DATA_CPUS = 1.0
 MIN_WORKER_CPUS = 0.1
 ELASTIC_TASK_CPUS = 0.25
-DRIVER_CPUS = 0.01
-"""Of the process that starts the workers of a trial; Tune takes no 0."""
-
+ASK_AGAIN_S = 1.0
 OBJECT_STORE_BYTES = 1 * 2**30
+
+P = TypeVar("P")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,99 +155,48 @@ def node_cpus() -> list[float]:
     return [float(cpus) for cpus in found if cpus]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """What a search asks for.
+def when_there_is_room(
+    plan: Callable[[], P],
+    machines: Sequence[Mapping[str, float]],
+    address: str | None,
+    patience_s: float,
+    tell: Callable[[str], None],
+) -> P:
+    """Return a plan, as soon as the cluster has the machines for it.
 
-    Attributes:
-        trials: Trials in all.
-        workers: Training processes of a trial.
-        cpus: CPUs of a trial; None = one for each of its processes and, with several, one for their data.
-        gpus: GPUs of a trial, or a part of one; None = one for each process where there are enough.
-    """
-
-    trials: int
-    workers: int = 1
-    cpus: float | None = None
-    gpus: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class TrialPlan:
-    """What the trials of a search take of the cluster.
-
-    Attributes:
-        concurrent: Trials at a time.
-        cpus: Logical CPUs of each.
-        gpus: GPUs of each.
-        threads: Computing threads of a trial that is one process.
-        resources: How a trial of several processes divides its share; None = it is one process.
-    """
-
-    concurrent: int
-    cpus: float
-    gpus: float
-    threads: int
-    resources: Resources | None = None
-
-    def __str__(self) -> str:
-        """Say who gets what."""
-        gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
-        text = f"{self.concurrent} trial(s) at a time, each on {self.cpus:g} CPU{gpus}"
-        if self.resources is None:
-            return f"{text} ({self.threads} thread(s))"
-        each = self.resources
-        return (
-            f"{text} ({each.workers} workers of {each.worker_cpus:g} CPU, {each.data_cpus:g} for their data)"
-        )
-
-
-def plan_trials(share: Share, cpus: float, gpus: float, nodes: Sequence[float] = ()) -> TrialPlan:
-    """Divide the cluster among the trials of a search.
-
-    A trial of one process makes its batches itself, on one node. One of several has a data stream beside
-    its workers, and a process that starts them.
+    A cluster that was joined may have none yet: they are still starting, or its autoscaler starts them for
+    those who ask. A private one never grows.
 
     Args:
-        share: What is asked for.
-        cpus: Logical CPUs of the cluster.
-        gpus: GPUs of the cluster.
-        nodes: Logical CPUs of each node; none = one node has all of them.
+        plan: Raises ResourceError while it does not fit.
+        machines: What the autoscaler is asked for: the resources of each process, in Ray's words.
+        address: Address that was connected to, as ``connected`` got it.
+        patience_s: Seconds after which to give up.
+        tell: Called with what is missing, once it is.
 
     Raises:
-        ResourceError: Not even one trial fits.
+        ResourceError: There is no room, and none has come in that time.
     """
-    alone = share.workers == 1
-    wanted_cpus = share.cpus or (1.0 if alone else min(cpus, share.workers + DATA_CPUS))
-    enough = share.workers if gpus >= share.workers else 0
-    wanted_gpus = float(enough if share.gpus is None else share.gpus)
-    places = nodes if alone and nodes else (cpus,)
-    fitting = sum(_times(place, wanted_cpus) for place in places)
-    fitting = min(fitting, _times(gpus, wanted_gpus)) if wanted_gpus else fitting
-    if fitting < 1:
-        msg = (
-            f"A trial of {wanted_cpus:g} CPUs and {wanted_gpus:g} GPUs does not fit into a cluster of "
-            f"{cpus:g} CPUs and {gpus:g} GPUs{_largest(places)}. Ask for less with --trial-cpus and "
-            "--trial-gpus, or add nodes."
-        )
-        raise ResourceError(msg)
-    within = None if alone else plan_resources(share.workers, wanted_cpus - DRIVER_CPUS, wanted_gpus)
-    return TrialPlan(
-        concurrent=min(fitting, share.trials),
-        cpus=wanted_cpus,
-        gpus=wanted_gpus,
-        threads=max(1, int(wanted_cpus)),
-        resources=within,
-    )
-
-
-def _largest(nodes: Sequence[float]) -> str:
-    return f", at most {max(nodes):g} CPUs on a node" if len(nodes) > 1 else ""
-
-
-def _times(whole: float, part: float) -> int:
-    """Return how often a part fits; sums of hundredths may be a hair too large."""
-    return int(whole / part + 1e-9)
+    try:
+        return plan()
+    except ResourceError as error:
+        if not _address(address):
+            raise
+        tell(f"Waiting up to {patience_s:g} s for machines. {error}")
+    deadline_s = time.monotonic() + patience_s
+    try:
+        while True:
+            # Repeated, because a head that has just started may not have been listening.
+            ray.autoscaler.sdk.request_resources(bundles=[dict(each) for each in machines])
+            time.sleep(ASK_AGAIN_S)
+            try:
+                return plan()
+            except ResourceError as error:
+                if time.monotonic() > deadline_s:
+                    msg = f"{error} No such machine came in {patience_s:g} s."
+                    raise ResourceError(msg) from error
+    finally:
+        ray.autoscaler.sdk.request_resources(bundles=[])
 
 
 def wait_for_places(resources: Resources, patience_s: float) -> None:
@@ -305,7 +257,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
         return
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = _address(address)
     try:
         if address:
             ray.init(address=address, logging_level=logging.WARNING)
@@ -319,6 +271,11 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[N
         yield
     finally:
         ray.shutdown()
+
+
+def _address(given: str | None) -> str | None:
+    """Return the address of the cluster to join; None = a private one is wanted."""
+    return given or os.environ.get("RAY_ADDRESS")
 
 
 def _start_local(cpus: int | None) -> None:

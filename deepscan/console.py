@@ -107,7 +107,7 @@ class ConsoleWatch:
             f"  epoch {metrics['epoch']:3.0f}  train loss {metrics['train_loss']:.4f}  "
             f"val loss {metrics['val_loss']:.4f}  [bold]val AUC {metrics['val_auc']:.4f}[/bold]  "
             f"lr {metrics['lr']:.2e}  {metrics['examples_per_s']:.0f}/s  "
-            f"waited for data {metrics['waiting_share']:.0%}",
+            f"waited for data {metrics['waiting_share']:.0%}, device busy {metrics['device_share']:.0%}",
             highlight=False,
         )
 
@@ -145,13 +145,18 @@ def show_outcome(console: Console, outcome: "Outcome", out: pathlib.Path) -> Non
 
 
 def input_bound(history: Sequence[Mapping[str, float]]) -> Text:
-    """Say how much of the epochs after the first, which starts everything, went into waiting for data."""
-    shares = [epoch["waiting_share"] for epoch in history[1:]]
-    if not shares:
+    """Say how much of the epochs after the first, which starts everything, went into waiting for data.
+
+    While its process waits, a GPU may still work on the steps before: only when it is idle, time is lost.
+    """
+    if len(history) < 2:
         return Text("")
-    share = sum(shares) / len(shares)
-    told = f"Training waited for data {share:.0%} of the time: it is"
-    if share > INPUT_BOUND:
+    waiting, busy = (
+        sum(epoch[name] for epoch in history[1:]) / (len(history) - 1)
+        for name in ("waiting_share", "device_share")
+    )
+    told = f"Training waited for data {waiting:.0%} of the time, and its device was busy {busy:.0%}: it is"
+    if min(waiting, 1 - busy) > INPUT_BOUND:
         return Text(f"{told} bound by its input. Keep Examples (--materialize), or add CPUs.\n")
     return Text(f"{told} not bound by its input.\n")
 

@@ -268,6 +268,7 @@ def publish(outcome: Outcome, out: pathlib.Path) -> pathlib.Path:
 
 def _page(outcome: Outcome) -> Page:
     card = outcome.bundle.card
+    shared = card.data.get("shared_sources", 0)
     return Page(
         title=f"{card.name} on the {outcome.split} split",
         facts={
@@ -278,6 +279,7 @@ def _page(outcome: Outcome) -> Page:
             "calibration": card.calibration.kind,
             "training data": card.data.get("digest", ""),
             "derived from": card.parent or "scratch",
+            **({"training sources in several splits": f"{shared}: figures are too good"} if shared else {}),
         },
         evaluation=outcome.evaluation,
         point=card.operating,

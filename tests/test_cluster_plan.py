@@ -1,14 +1,7 @@
 import pytest
 
-from deepscan.cluster import (
-    DATA_CPUS,
-    DRIVER_CPUS,
-    MIN_WORKER_CPUS,
-    Resources,
-    Share,
-    plan_resources,
-    plan_trials,
-)
+from deepscan import cluster
+from deepscan.cluster import DATA_CPUS, MIN_WORKER_CPUS, Resources, plan_resources, when_there_is_room
 from deepscan.errors import ConfigError, ResourceError
 
 
@@ -82,57 +75,56 @@ def test_ray_is_asked_for_a_gpu_only_where_there_is_one():
     assert plan_resources(2, 4, 1).per_worker == {"CPU": 1.5}
 
 
-@pytest.mark.parametrize(
-    ("share", "cpus", "gpus", "concurrent", "each", "threads"),
-    [
-        (Share(trials=9), 2, 0, 2, (1, 0), 1),
-        (Share(trials=1), 2, 0, 1, (1, 0), 1),
-        (Share(trials=9, cpus=2), 7, 0, 3, (2, 0), 2),
-        (Share(trials=9, cpus=0.1), 1, 0, 9, (0.1, 0), 1),
-        (Share(trials=99, cpus=0.1), 0.3, 0, 3, (0.1, 0), 1),
-        (Share(trials=9), 16, 2, 2, (1, 1), 1),
-        (Share(trials=9, gpus=0.25), 16, 2, 8, (1, 0.25), 1),
-        (Share(trials=9, gpus=0), 4, 2, 4, (1, 0), 1),
-        (Share(trials=9, workers=2), 2, 0, 1, (2, 0), 2),
-        (Share(trials=9, workers=2), 9, 0, 3, (3, 0), 3),
-        (Share(trials=9, workers=2), 9, 4, 2, (3, 2), 3),
-        (Share(trials=9, workers=2, cpus=4), 9, 0, 2, (4, 0), 4),
-    ],
-)
-def test_trials_share_a_cluster_as_worked_out_by_hand(share, cpus, gpus, concurrent, each, threads):
-    plan = plan_trials(share, cpus, gpus)
-    assert (plan.concurrent, (plan.cpus, plan.gpus), plan.threads) == (concurrent, each, threads)
-    assert plan.concurrent * plan.cpus <= cpus + 1e-9
-    assert plan.concurrent * plan.gpus <= gpus
-    assert f"{concurrent} trial(s) at a time" in str(plan)
+@pytest.fixture
+def growing(monkeypatch):
+    """A cluster that gets a machine of 2 CPUs at every look, and keeps what its autoscaler was told."""
+    cpus, asked = [0.0], []
+
+    def look():
+        plan = plan_resources(2, cpus[0], 0)
+        cpus[0] += 2.0
+        return plan
+
+    def wait(seconds):
+        cpus[0] += 2.0
+
+    monkeypatch.setattr(cluster.time, "sleep", wait)
+    monkeypatch.setattr(
+        cluster.ray.autoscaler.sdk, "request_resources", lambda bundles: asked.append(bundles)
+    )
+    return look, asked
 
 
-def test_a_trial_of_several_workers_keeps_its_stream_and_its_starter_within_its_share():
-    plan = plan_trials(Share(trials=4, workers=2), 6, 4)
-    within = plan.resources
-    assert within.workers * within.worker_cpus + within.data_cpus + DRIVER_CPUS == pytest.approx(plan.cpus)
-    assert within.data_cpus >= DATA_CPUS
-    assert within.worker_gpus == 1
-    assert plan_trials(Share(trials=4), 6, 4).resources is None
-    assert "2 workers of" in str(plan)
+def test_a_joined_cluster_is_given_time_to_get_its_machines(growing):
+    look, asked = growing
+    told = []
+    wanted = [{"CPU": 1.0}] * 3
+    plan = when_there_is_room(look, wanted, "192.0.2.1:6379", 60, told.append)
+    assert plan == plan_resources(2, 2, 0)
+    assert told == [
+        "Waiting up to 60 s for machines. 2 workers and a data stream do not fit into 0 CPUs: the stream "
+        "needs 1 and a worker at least 0.1. Ask for fewer workers or add nodes."
+    ]
+    assert asked == [wanted, []]
 
 
-@pytest.mark.parametrize(
-    ("share", "cpus", "gpus", "figures"),
-    [
-        (Share(trials=1, cpus=4), 2, 0, "4 CPUs and 0 GPUs does not fit into a cluster of 2 CPUs"),
-        (Share(trials=1, gpus=1), 2, 0, "1 CPUs and 1 GPUs does not fit into a cluster of 2 CPUs and 0 GPUs"),
-        (Share(trials=1, workers=12), 2, 0, "12 workers"),
-    ],
-)
-def test_a_trial_that_cannot_fit_is_refused_with_the_figures(share, cpus, gpus, figures):
-    with pytest.raises(ResourceError, match=figures):
-        plan_trials(share, cpus, gpus)
+def test_waiting_for_machines_ends(monkeypatch, growing):
+    _, asked = growing
+
+    def never():
+        raise ResourceError("too small.")
+
+    with pytest.raises(ResourceError, match=r"too small\. No such machine came in 0 s\."):
+        when_there_is_room(never, [], "192.0.2.1:6379", 0, lambda text: None)
+    assert asked[-1] == []
 
 
-def test_a_trial_of_one_process_lies_on_one_node():
-    share = Share(trials=9, cpus=2)
-    assert plan_trials(share, 6, 0).concurrent == 3
-    assert plan_trials(share, 6, 0, [3, 3]).concurrent == 2
-    with pytest.raises(ResourceError, match="cluster of 6 CPUs and 0 GPUs, at most 3 CPUs on a node"):
-        plan_trials(Share(trials=9, cpus=4), 6, 0, [3, 3])
+def test_a_private_cluster_never_grows_and_one_with_room_is_not_asked_to(monkeypatch, growing):
+    look, asked = growing
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ResourceError):
+        when_there_is_room(look, [], None, 60, pytest.fail)
+    assert when_there_is_room(lambda: 1, [], "192.0.2.1:6379", 60, pytest.fail) == 1
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    assert when_there_is_room(look, [], None, 60, lambda text: None)
+    assert asked == [[], []]

@@ -221,7 +221,7 @@ def test_stages_and_epochs_are_drawn():
         watch.advance(1, 2)
         watch.stage(MARKUP)
         watch.advance(3, 7)
-        watch.epoch(metrics | {"examples_per_s": 99.6, "waiting_share": 0.25})
+        watch.epoch(metrics | {"examples_per_s": 99.6, "waiting_share": 0.25, "device_share": 0.7})
         watch.stage("Second")
         first, second = watch.progress.tasks
         assert (first.completed, first.total, first.finished) == (7, 7, True)
@@ -229,7 +229,16 @@ def test_stages_and_epochs_are_drawn():
     assert second.finished
     text = console.file.getvalue()
     assert MARKUP in text
-    for cell in ("epoch   2", "train loss 0.5000", "val AUC 0.8750", "lr 1.00e-03", "100/s", "data 25%"):
+    cells = (
+        "epoch   2",
+        "train loss 0.5000",
+        "val AUC 0.8750",
+        "lr 1.00e-03",
+        "100/s",
+        "data 25%",
+        "busy 70%",
+    )
+    for cell in cells:
         assert cell in text
 
 
@@ -262,14 +271,22 @@ def test_a_stage_that_failed_is_not_drawn_as_finished():
 @pytest.mark.parametrize(
     ("shares", "words"),
     [
-        ([0.9, 0.02, 0.04], "waited for data 3% of the time: it is not bound"),
-        ([0.9, 0.3, 0.5], "waited for data 40% of the time: it is bound by its input. Keep"),
-        ([0.9], ""),
+        (
+            [(0.9, 0.1), (0.02, 0.9), (0.04, 0.9)],
+            "data 3% of the time, and its device was busy 90%: it is not",
+        ),
+        (
+            [(0.9, 0.1), (0.3, 0.6), (0.5, 0.5)],
+            "data 40% of the time, and its device was busy 55%: it is bound",
+        ),
+        ([(0.9, 0.1), (0.6, 0.98)], "it is not bound"),
+        ([(0.9, 0.1)], ""),
+        ([], ""),
     ],
 )
 def test_a_run_that_waits_for_its_data_is_told_so(shares, words):
     """The first epoch starts everything and does not count."""
-    history = [{"epoch": float(n), "waiting_share": share} for n, share in enumerate(shares, 1)]
+    history = [{"waiting_share": waiting, "device_share": busy} for waiting, busy in shares]
     told = str(input_bound(history))
     assert words in told
     assert bool(words) == bool(told)

@@ -8,6 +8,7 @@ import typer
 
 from deepscan.cli.options import (
     Address,
+    AllowLeaks,
     Data,
     Materialize,
     MaxBad,
@@ -38,6 +39,7 @@ def prepare(
     materialize: Materialize = True,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
+    allow_leaks: AllowLeaks = False,
     settings: Set = None,
     plugin: Plugin = None,
     address: Address = None,
@@ -53,7 +55,7 @@ def prepare(
     use_plugin(plugin)
     prep = settle(load_builtin().get(model), tuple(settings or ())).prep
     origin = origin_of(data, where, source_pattern, store, max_bad)
-    origin = dataclasses.replace(origin, keep=materialize, seed=split_seed)
+    origin = dataclasses.replace(origin, keep=materialize, seed=split_seed, allow_leaks=allow_leaks)
     with watching(console) as watch, connected(address):
         dataset = open_dataset(origin, prep, out / LEDGER, 1.0, watch)
     console.print(grid(f"Ledger: {out / LEDGER}", ("status", "files"), account(dataset.ledger).items()))

@@ -62,8 +62,8 @@ def _show(imported: "Imported") -> None:
         (imported.unlisted, "are in the folder but in no list: left out", ""),
         (
             imported.leaks,
-            "are sources that the authors' splits divide: training refuses them",
-            "; import with --no-splits, or keep one split (--where split=test)",
+            "are sources that the authors' splits divide: training refuses them without --allow-leaks",
+            "; better import with --no-splits, or keep one split (--where split=test)",
         ),
     )
     for names, what, advice in notes:

@@ -14,9 +14,16 @@ SourcePattern = Annotated[str | None, typer.Option(help="Regular expression: sou
 Store = Annotated[pathlib.Path | None, typer.Option(help="Root folder of prepared Examples.")]
 Materialize = Annotated[bool, typer.Option(help="Keep prepared Examples; later epochs skip decoding.")]
 MaxBad = Annotated[float, typer.Option(min=0, max=1, help="Largest share of corrupt files.")]
+AllowLeaks = Annotated[
+    bool, typer.Option("--allow-leaks", help="Take given splits that share sources; figures: too good.")
+]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split where the data give none.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Setting, e.g. recipe.optimizer.lr=1e-4.")]
 Workers = Annotated[int, typer.Option(min=1, help="Training processes.")]
+TrainingDevice = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="auto: GPUs where every worker gets one; cuda: wait for them, or stop."),
+]
 MinWorkers = Annotated[
     int | None, typer.Option(min=1, help="Go on with as few when nodes are lost; default: all.")
 ]

@@ -9,6 +9,7 @@ import typer
 
 from deepscan.cli.options import (
     Address,
+    AllowLeaks,
     CalibrationKind,
     Data,
     Device,
@@ -24,6 +25,7 @@ from deepscan.cli.options import (
     SplitSeed,
     Store,
     Teacher,
+    TrainingDevice,
     Weights,
     Where,
     Workers,
@@ -61,6 +63,7 @@ def train(
     recipe: RecipeFile = None,
     settings: Set = None,
     workers: Workers = 1,
+    device: TrainingDevice = "auto",
     min_workers: MinWorkers = None,
     weights: Weights = "",
     teacher: Teacher = None,
@@ -70,6 +73,7 @@ def train(
     materialize: Materialize = False,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
+    allow_leaks: AllowLeaks = False,
     calibration: CalibrationKind = None,
     resume: Resume = False,
     patience: Patience = 300.0,
@@ -93,10 +97,11 @@ def train(
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
         model=models[0] if models else "",
-        origin=dataclasses.replace(origin, keep=materialize, seed=split_seed),
+        origin=dataclasses.replace(origin, keep=materialize, seed=split_seed, allow_leaks=allow_leaks),
         out=out,
         overrides=(*(read_recipe(recipe) if recipe else ()), *(settings or ())),
         workers=workers,
+        device=device,
         least=min_workers,
         init=weights,
         teachers=tuple(teacher or ()),

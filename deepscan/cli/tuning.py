@@ -8,6 +8,7 @@ import typer
 
 from deepscan.cli.options import (
     Address,
+    AllowLeaks,
     CalibrationKind,
     Data,
     Materialize,
@@ -73,6 +74,7 @@ def tune(
     materialize: Materialize = True,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
+    allow_leaks: AllowLeaks = False,
     calibration: CalibrationKind = None,
     resume: Resume = False,
     name: Annotated[str, typer.Option(help="Name of the winner.")] = "",
@@ -90,7 +92,7 @@ def tune(
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
         model=model,
-        origin=dataclasses.replace(origin, keep=materialize, seed=split_seed),
+        origin=dataclasses.replace(origin, keep=materialize, seed=split_seed, allow_leaks=allow_leaks),
         out=out,
         overrides=tuple(settings or ()),
         workers=workers,

@@ -78,21 +78,27 @@ def check_leaks(table: pa.Table, *, allow_leaks: bool = False) -> None:
     Raises:
         DataError: Some are; the message counts them and shows three with their splits.
     """
-    splits: dict[str, set[str]] = collections.defaultdict(set)
-    for source, split in zip(*_columns(table, "source", "split"), strict=True):
-        splits[source].add(split)
-    leaks = sorted(source for source, found in splits.items() if len(found) > 1)
+    leaks = shared_sources(table)
     if not leaks:
         return
-    examples = "; ".join(f"{source} in {', '.join(sorted(splits[source]))}" for source in leaks[:3])
-    found = f"{len(leaks)} of {len(splits)} sources are in more than one split ({examples})"
+    examples = "; ".join(f"{source} in {', '.join(leaks[source])}" for source in sorted(leaks)[:3])
+    sources = len(pc.unique(table["source"]))
+    found = f"{len(leaks)} of {sources} sources are in more than one split ({examples})"
     if not allow_leaks:
         msg = (
             f"{found}: figures would be too good. Correct the splits or the sources, leave the splits "
-            "out to have them made, or allow leaks."
+            "out to have them made, or take them as they are with --allow-leaks."
         )
         raise DataError(msg)
     _log.warning("%s; figures will be too good.", found)
+
+
+def shared_sources(table: pa.Table) -> dict[str, list[str]]:
+    """Return the sources that are in more than one split of a manifest, with those splits in order."""
+    splits: dict[str, set[str]] = collections.defaultdict(set)
+    for source, split in zip(*_columns(table, "source", "split"), strict=True):
+        splits[source].add(split)
+    return {source: sorted(found) for source, found in splits.items() if len(found) > 1}
 
 
 def _read_fractions(fractions: Sequence[float]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from deepscan.errors import TrainingError
 from deepscan.metrics import auc
 from deepscan.objectives import Objective
 from deepscan.recipe import Recipe
+from deepscan.training.clock import DeviceClock
 from deepscan.training.memory import recompute
 from deepscan.training.state import (
     MovingAverage,
@@ -76,7 +77,8 @@ class Report:
 
     Attributes:
         metrics: ``epoch``, ``train_loss``, ``val_loss``, ``val_auc``, ``lr``, ``examples_per_s`` and
-            ``waiting_share`` (time spent waiting for data).
+            of the time ``waiting_share`` (this process waited for data) and ``device_share`` (the device
+            worked on steps). A GPU may be busy while its process waits.
         is_best: Whether the epoch is the best so far by its validation AUC, then by its validation loss.
     """
 
@@ -159,18 +161,26 @@ class Trainer:
         )
         frozen = task.trunk if progress.epoch < task.recipe.freeze_epochs else None
         model = self._wrapped(frozen)
-        start_s, waited_s, losses = time.perf_counter(), 0.0, torch.zeros((), device=task.device)
+        clock, losses = DeviceClock(task.device), torch.zeros((), device=task.device)
+        start_s, waited_s = time.perf_counter(), 0.0
         for number in range(task.steps_per_epoch):
             asked_s = time.perf_counter()
             batch = _next(batches, number, task.steps_per_epoch)
             waited_s += time.perf_counter() - asked_s
-            losses += self._step(model, batch, number)
+            with clock.running():
+                losses += self._step(model, batch, number)
         loss = float(losses) / task.steps_per_epoch  # a GPU has done all of its work only now
         elapsed_s = time.perf_counter() - start_s
         progress.epoch += 1
-        return self._report(loss, elapsed_s, waited_s, validation)
+        examples = task.steps_per_epoch * task.recipe.batch_size * task.world
+        speed = {
+            "examples_per_s": examples / elapsed_s,
+            "waiting_share": waited_s / elapsed_s,
+            "device_share": clock.seconds() / elapsed_s,
+        }
+        return self._report(loss, speed, validation)
 
-    def _report(self, loss: float, elapsed_s: float, waited_s: float, validation: Validation) -> Report:
+    def _report(self, loss: float, speed: dict[str, float], validation: Validation) -> Report:
         task = self.task
         loss = float(np.mean(_gathered([loss])))
         if not math.isfinite(loss):
@@ -181,14 +191,12 @@ class Trainer:
         _share_buffers(self.kept)
         figures = validate(self.kept, task, validation())
         is_best = self.progress.note(figures["val_auc"], figures["val_loss"], task.recipe)
-        examples = task.steps_per_epoch * task.recipe.batch_size * task.world
         metrics = {
             "epoch": float(self.progress.epoch),
             "train_loss": loss,
             **figures,
             "lr": max(group["lr"] for group in self.optimizer.param_groups),
-            "examples_per_s": examples / elapsed_s,
-            "waiting_share": waited_s / elapsed_s,
+            **speed,
         }
         return Report(metrics=metrics, is_best=is_best)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from deepscan.cluster import Resources, available, connected, node_cpus, plan_resources
+from deepscan.cluster import Resources, connected
 from deepscan.datasets.dataset import divide
 from deepscan.datasets.store import Store
 from deepscan.modalities import Column
@@ -20,7 +20,7 @@ from deepscan.recipe import Recipe
 from deepscan.training.fit import BEST, RAY_RUN, check_folder
 from deepscan.training.loop import amp_dtype
 from deepscan.training.memory import kept_bytes, recompute
-from deepscan.training.run import LEDGER, Order, prepared_alike, pseudo_fakes
+from deepscan.training.run import LEDGER, Order, prepared_alike, pseudo_fakes, resources_of
 from deepscan.training.settings import Settings, settle
 from deepscan.training.start import check_init
 
@@ -72,7 +72,7 @@ def preview(order: Order) -> dict[str, str]:
     needs_fakes = pseudo_fakes(settings) is None
     manifest = divide(dataclasses.replace(order.origin, needs_fakes=needs_fakes))
     with connected(order.address):
-        resources = plan_resources(order.workers, *available(), order.least, node_cpus())
+        resources = resources_of(order)
     memory = needed(spec, settings)
     return {
         "data": _of_data(manifest),

@@ -6,7 +6,7 @@ import json
 import pathlib
 from collections.abc import Iterator
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 from deepscan import config, storage
 from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
-from deepscan.cluster import Resources, available, connected, node_cpus, plan_resources
+from deepscan.cluster import Resources, available, connected, node_cpus, plan_resources, when_there_is_room
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
 from deepscan.datasets.plan import Chunk, Plan, Shape
 from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.sampling import weights
+from deepscan.datasets.split import shared_sources
 from deepscan.datasets.stream import TrainingStream
-from deepscan.errors import ConfigError
+from deepscan.errors import ConfigError, ResourceError
 from deepscan.evaluation import (
     PREDICTIONS,
     Judging,
@@ -71,6 +72,7 @@ class Order:
         out: Folder of the run.
         overrides: Dotted settings: ``recipe.lr=...``, ``model.dropout=...``, ``prep.size_px=...``.
         workers: Training processes.
+        device: ``cpu``; ``cuda``, a GPU for every worker; or ``auto``, ``cuda`` where there are so many.
         least: Fewest of them with which training goes on when nodes are lost; None = all. With fewer, a
             step sees fewer Examples, and more steps make an epoch.
         init: ``""`` from scratch, ``"imagenet"``, or the path of a bundle.
@@ -89,6 +91,7 @@ class Order:
     out: pathlib.Path
     overrides: tuple[str, ...] = ()
     workers: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     least: int | None = None
     init: str = ""
     teachers: tuple[pathlib.Path, ...] = ()
@@ -124,7 +127,9 @@ def train(order: Order, watch: Watch) -> Outcome:
     with storage.writing(order.out):
         order.out.mkdir(parents=True, exist_ok=True)
     with storage.writing(order.out), connected(order.address):
-        resources = plan_resources(order.workers, *available(), order.least, node_cpus())
+        resources = when_there_is_room(
+            lambda: resources_of(order), machines(order), order.address, order.patience_s, watch.stage
+        )
         if settings.recipe.sync_norm and not resources.worker_gpus:
             msg = "recipe.sync_norm needs a GPU for every worker; leave it out, or use accumulate."
             raise ConfigError(msg)
@@ -142,6 +147,27 @@ def train(order: Order, watch: Watch) -> Outcome:
             outcome = _finish(order, bundle, data, watch)
             tracked.result(outcome.evaluation.overall, outcome.bundle.path)
             return outcome
+
+
+def resources_of(order: Order) -> Resources:
+    """Plan what a run takes of the cluster that is connected.
+
+    Raises:
+        ConfigError: The fewest workers are more than those wanted.
+        ResourceError: It does not fit.
+    """
+    cpus, gpus = available()
+    if order.device == "cuda" and gpus < order.workers:
+        msg = f"{order.workers} workers with a GPU each do not fit into a cluster of {gpus:g} GPUs."
+        raise ResourceError(msg)
+    usable = 0 if order.device == "cpu" else gpus
+    return plan_resources(order.workers, cpus, usable, order.least, node_cpus())
+
+
+def machines(order: Order) -> list[dict[str, float]]:
+    """Return what the processes of a run need at least, and one CPU for its data, in Ray's words."""
+    worker = {"CPU": 1.0, "GPU": 1.0} if order.device == "cuda" else {"CPU": 1.0}
+    return [worker] * order.workers + [{"CPU": 1.0}]
 
 
 @contextlib.contextmanager
@@ -215,7 +241,7 @@ def assemble(order: Order, settings: Settings, data: DataSet, resources: Resourc
 
 
 def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
-    judging = Judging(plugin=order.plugin)
+    judging = Judging(plugin=order.plugin, device="cpu" if order.device == "cpu" else "auto")
     watch.stage("Judging the validation and the test split")
     judged = predictions(bundle, data, ("val", "test"), judging)
     validation, test = (judged.filter(pc.field("split") == split) for split in ("val", "test"))
@@ -318,6 +344,7 @@ def _card(order: Order, settings: Settings, data: DataSet) -> Card:
             "digest": data.digest,
             "files": {name: splits.count(name) for name in ("train", "val", "test")},
             "status": account(data.ledger),
+            **({"shared_sources": len(shared)} if (shared := shared_sources(data.ledger)) else {}),
             **_told_of_pseudo_fakes(settings.recipe, data),
         },
         parent=parent.card.id if (parent := donor(order.init)) else "",

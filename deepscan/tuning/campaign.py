@@ -36,7 +36,7 @@ class Campaign:
         scheduler: Who stops or changes trials between epochs.
         space: JSON file that changes the model's search space; None = as the model states it.
         warm_start: Folder of an earlier campaign to learn from; None = begin without knowledge.
-        share: CPUs and GPUs of a trial; None = see ``cluster.Share``.
+        share: CPUs and GPUs of a trial; None = see ``plan.Share``.
         seed: Seed of the proposals.
     """
 

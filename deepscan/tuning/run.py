@@ -20,13 +20,10 @@ from ray.tune.schedulers import TrialScheduler
 
 from deepscan import config
 from deepscan.cluster import (
-    DRIVER_CPUS,
-    Share,
-    TrialPlan,
     available,
     connected,
     node_cpus,
-    plan_trials,
+    when_there_is_room,
 )
 from deepscan.errors import TrainingError
 from deepscan.evaluation import Outcome
@@ -40,6 +37,7 @@ from deepscan.training.start import check_init
 from deepscan.tuning import journal
 from deepscan.tuning.campaign import Campaign, check_folder, keep_or_compare, known_points, most_epochs
 from deepscan.tuning.journal import JOURNAL, Trial
+from deepscan.tuning.plan import DRIVER_CPUS, Share, TrialPlan, plan_trials
 from deepscan.tuning.report import page_of
 from deepscan.tuning.search import (
     Recorder,
@@ -104,7 +102,13 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         asked = Share(
             trials=campaign.trials, workers=order.workers, cpus=campaign.share[0], gpus=campaign.share[1]
         )
-        plan = plan_trials(asked, *available(), node_cpus())
+        plan = when_there_is_room(
+            lambda: plan_trials(asked, *available(), node_cpus()),
+            asked.machines,
+            order.address,
+            order.patience_s,
+            watch.stage,
+        )
         settings = settle(spec, campaign.fixed)
         data = opened(order, settings, watch)
         keep_or_compare(campaign, space, data)

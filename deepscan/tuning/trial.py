@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from ray import tune
 
-from deepscan.cluster import Resources, TrialPlan, configure_data
+from deepscan.cluster import Resources, configure_data
 from deepscan.datasets.dataset import DataSet
 from deepscan.datasets.plan import Chunk
 from deepscan.datasets.reader import Reader
@@ -26,6 +26,7 @@ from deepscan.training import fit, loop, state
 from deepscan.training.fit import HISTORY, VALIDATION_BATCH, Job, Streams
 from deepscan.training.run import Order, assemble
 from deepscan.training.settings import as_overrides, settle
+from deepscan.tuning.plan import TrialPlan
 from deepscan.tuning.space import Chosen
 
 TRIALS = "trials"

@@ -1,4 +1,6 @@
-"""Trains on a cluster of two nodes, one of which is taken away after the first epoch; prints what came of it.
+"""Trains on a cluster that gets its two nodes when they are wanted and loses one after the first epoch.
+
+Prints what came of it.
 
 A process of its own: a process has one cluster. Arguments: data, store, folder of the run.
 """
@@ -15,16 +17,20 @@ from deepscan.datasets.dataset import Origin
 from deepscan.training.run import Order, train
 
 PLUGIN = pathlib.Path(__file__).parents[1] / "plugins" / "tiny.py"
-STORE_BYTES = 200 * 2**20
+NODE = {"num_cpus": 2, "object_store_memory": 200 * 2**20}
 
 
-class Axe:
-    """A Watch that removes a node after an epoch."""
+class Autoscaler:
+    """A Watch that starts the nodes when the run waits for them, and removes one after an epoch."""
 
-    def __init__(self, cluster, node):
-        self.cluster, self.node = cluster, node
+    def __init__(self, cluster):
+        self.cluster, self.node, self.waited = cluster, None, False
 
-    def stage(self, title): ...
+    def stage(self, title):
+        if title.startswith("Waiting up to"):
+            self.waited = True
+            self.cluster.add_node(**NODE)
+            self.node = self.cluster.add_node(**NODE)
 
     def advance(self, done, total): ...
 
@@ -36,10 +42,9 @@ class Axe:
 
 def main() -> None:
     data, store, out = map(pathlib.Path, sys.argv[1:])
-    node = {"num_cpus": 2, "object_store_memory": STORE_BYTES}
     # Without the dashboard's API a placement group outlives its run, see ``deepscan.cluster``.
-    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": True})
-    doomed = cluster.add_node(**node)
+    head = NODE | {"num_cpus": 0, "include_dashboard": True}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     configure_data()
     order = Order(
@@ -50,9 +55,12 @@ def main() -> None:
         overrides=("recipe.epochs=12",),
         workers=2,
         least=1,
+        address=cluster.address,
     )
-    outcome = train(order, Axe(cluster, doomed))
+    scaler = Autoscaler(cluster)
+    outcome = train(order, scaler)
     facts = {
+        "waited": scaler.waited,
         "epochs": [epoch["epoch"] for epoch in outcome.history],
         "files": outcome.evaluation.counts.files,
         "nodes": sum(each["Alive"] for each in ray.nodes()),

@@ -277,7 +277,7 @@ def test_a_lost_node_leaves_a_run_that_ends_with_fewer_workers(data, store, tmp_
         )
     assert told.returncode == 0, told.stderr[-3000:]
     facts = json.loads(told.stdout.splitlines()[-1])
-    assert facts == {"epochs": list(range(1, 13)), "files": FILES // 4, "nodes": 1}
+    assert facts == {"waited": True, "epochs": list(range(1, 13)), "files": FILES // 4, "nodes": 2}
 
 
 @pytest.mark.parametrize(("blow", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])

@@ -121,6 +121,8 @@ def test_it_learns():
     _, reports = run(recipe_of(epochs=30))
     assert reports[-1].metrics["val_auc"] > 0.95
     assert reports[-1].metrics["train_loss"] < reports[0].metrics["train_loss"]
+    for metrics in (report.metrics for report in reports):
+        assert 0 < metrics["device_share"] <= 1 - metrics["waiting_share"]
 
 
 def test_the_rate_follows_the_schedule_to_its_end():

@@ -12,6 +12,7 @@ from deepscan.errors import ConfigError, DataError, ResourceError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Optimizer
 from deepscan.training import preview as subject
+from deepscan.training import run
 from deepscan.training.fit import RAY_RUN
 from deepscan.training.preview import needed, preview
 from deepscan.training.run import Order
@@ -24,8 +25,8 @@ FILES = 40
 def order(tmp_path, monkeypatch):
     """Pictures of both classes, two a source, and a cluster of 4 CPUs that need not be started."""
     monkeypatch.setattr(subject, "connected", lambda address: contextlib.nullcontext())
-    monkeypatch.setattr(subject, "available", lambda: (4.0, 0.0))
-    monkeypatch.setattr(subject, "node_cpus", lambda: [4.0])
+    monkeypatch.setattr(run, "available", lambda: (4.0, 0.0))
+    monkeypatch.setattr(run, "node_cpus", lambda: [4.0])
     for i in range(FILES):
         folder = tmp_path / "data" / ("real", "fake")[i % 2]
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,13 +3,15 @@
 import dataclasses
 import types
 
+import pyarrow as pa
 import pytest
 
 from deepscan.config import override
 from deepscan.datasets.dataset import Origin
-from deepscan.errors import BundleError, ConfigError
+from deepscan.errors import BundleError, ConfigError, ResourceError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Recipe
+from deepscan.training import run
 from deepscan.training.run import Order, _counts, train
 from deepscan.training.settings import settle
 from deepscan.watch import LogWatch
@@ -56,6 +58,37 @@ def test_weights_that_do_not_exist_are_refused_before_the_data_are_looked_at(tmp
 def test_class_weights_are_reckoned_from_what_training_sees(settings, counts):
     data = types.SimpleNamespace(counts={"train": (10, 6)}.get)
     assert _counts(override(Recipe(), settings), data) == counts
+
+
+@pytest.mark.parametrize(
+    ("device", "stock", "gpus"),
+    [("auto", (8, 2), 1), ("auto", (8, 1), 0), ("cpu", (8, 2), 0), ("cuda", (8, 2), 1)],
+)
+def test_the_device_decides_whether_workers_get_gpus(monkeypatch, tmp_path, device, stock, gpus):
+    monkeypatch.setattr(run, "available", lambda: stock)
+    monkeypatch.setattr(run, "node_cpus", lambda: [8.0])
+    origin = Origin(path=tmp_path, store=tmp_path)
+    order = Order(model="cnn", origin=origin, out=tmp_path, workers=2, device=device)
+    assert run.resources_of(order).worker_gpus == gpus
+    assert all(("GPU" in each) == (device == "cuda") for each in run.machines(order)[:2])
+
+
+def test_gpus_that_were_asked_for_and_are_not_there_are_waited_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "available", lambda: (8, 1))
+    origin = Origin(path=tmp_path, store=tmp_path)
+    order = Order(model="cnn", origin=origin, out=tmp_path, workers=2, device="cuda")
+    with pytest.raises(ResourceError, match="2 workers with a GPU each do not fit into a cluster of 1 GPUs"):
+        run.resources_of(order)
+
+
+def test_the_card_counts_sources_that_splits_share(tmp_path):
+    table = pa.table({"split": ["train", "test", "val"], "source": ["a", "a", "b"], "status": ["used"] * 3})
+    data = types.SimpleNamespace(ledger=table, digest="0", reader=types.SimpleNamespace(pseudo=None))
+    order = Order(model="cnn", origin=Origin(path=tmp_path, store=tmp_path), out=tmp_path)
+    settings = settle(load_builtin().get("cnn"), ("prep.finder=haar",))
+    assert run._card(order, settings, data).data["shared_sources"] == 1
+    data.ledger = table.set_column(1, "source", pa.array(["a", "c", "b"]))
+    assert "shared_sources" not in run._card(order, settings, data).data
 
 
 def test_pseudo_fakes_that_a_modality_lacks_are_refused_before_the_data_are_looked_at(tmp_path):
