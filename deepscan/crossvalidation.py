@@ -25,7 +25,7 @@ from deepscan.fusion import LIMIT
 from deepscan.metrics import Evaluation, evaluate
 from deepscan.models.catalog import load_builtin
 from deepscan.report import Page, render, to_json
-from deepscan.training.fit import begun
+from deepscan.training.record import begun
 from deepscan.training.run import Order, recall, train
 from deepscan.training.settings import settle
 from deepscan.watch import Numbered, Watch

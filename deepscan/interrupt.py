@@ -4,12 +4,71 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Sequence
 
-from deepscan.errors import StalledError
+from deepscan.errors import DeepscanError, StalledError
 
 LOOKS = 20
 """How often progress is looked at within the patience."""
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Let work go on in a thread while the block runs; when it fails, the block is interrupted as by Ctrl-C.
+
+    Only the main thread can be interrupted; elsewhere the block runs to its end first.
+
+    Args:
+        work: Is given an event that says when the block has ended; the block's end waits for it.
+
+    Raises:
+        DeepscanError: The work failed.
+        OSError: The same.
+    """
+    ended, failures, caller = threading.Event(), list[Exception](), threading.current_thread()
+
+    def run() -> None:
+        try:
+            work(ended)
+        except (DeepscanError, OSError) as error:
+            failures.append(error)
+            if caller is threading.main_thread() and not ended.is_set():
+                signal.pthread_kill(caller.ident or 0, signal.SIGINT)  # wakes it from whatever it waits in
+
+    worker = threading.Thread(target=run, daemon=True)
+    try:
+        with _heeded(failures):
+            worker.start()
+            yield
+    except KeyboardInterrupt as interrupt:
+        if not failures:
+            raise
+        raise failures[0] from interrupt
+    finally:
+        ended.set()
+        worker.join()
+    if failures:
+        raise failures[0]
+
+
+@contextlib.contextmanager
+def _heeded(failures: Sequence[Exception]) -> Iterator[None]:
+    """Let an interrupt for a failure through where others are ignored, as in what a shell leaves behind."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+
+    def heed(number: int, frame: types.FrameType | None) -> None:
+        if failures:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, heed)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -31,30 +90,18 @@ def ended_when_stalled(
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ended, reasons, main = threading.Event(), [], threading.get_ident()
 
-    def watch() -> None:
+    def watch(ended: threading.Event) -> None:
         last, since_s = position(), time.monotonic()
         while not ended.wait(patience_s / LOOKS):
             if (now := position()) != last:
                 last, since_s = now, time.monotonic()
             elif time.monotonic() - since_s >= patience_s:
-                reasons.append(waiting())
-                signal.pthread_kill(main, signal.SIGINT)  # wakes it from whatever it waits in
-                return
+                msg = f"Nothing has moved for {patience_s:g} s. {waiting()}"
+                raise StalledError(msg)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with beside(watch):
         yield
-    except KeyboardInterrupt as interrupt:
-        if not reasons:
-            raise
-        msg = f"Nothing has moved for {patience_s:g} s. {reasons[0]}"
-        raise StalledError(msg) from interrupt
-    finally:
-        ended.set()
-        watcher.join()
 
 
 @contextlib.contextmanager

@@ -23,7 +23,6 @@ from deepscan.fusion import FusionPolicy
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin
 from deepscan.report import Page, render
-from deepscan.training.fit import begun
 from deepscan.training.run import Order, recall, train
 from deepscan.training.settings import settle
 from deepscan.watch import Numbered, Watch
@@ -132,9 +131,9 @@ def _check(series: Series, specs: Sequence[ModelSpec]) -> None:
             raise ConfigError(msg)
     for spec in specs:
         settle(spec, _own(series, spec.name))
-        out = series.order.out / spec.name
-        if begun(out) and not series.order.resume:
-            msg = f"{out} holds a training run. Add --resume to go on, or choose another --out."
+        place = series.order.below(spec.name).place
+        if place.begun and not series.order.resume:
+            msg = f"{place.shared} holds a training run. Add --resume to go on, or choose another --out."
             raise ConfigError(msg)
 
 
@@ -146,19 +145,20 @@ def _keep(manifest: pa.Table, out: pathlib.Path) -> pathlib.Path:
 
 
 def _order(series: Series, model: str, origin: Origin) -> Order:
-    out = series.order.out / model
+    below = series.order.below(model)
     return dataclasses.replace(
-        series.order,
+        below,
         model=model,
         origin=origin,
-        out=out,
         overrides=_own(series, model),
-        resume=series.order.resume and begun(out),
+        resume=below.resume and below.place.begun,
     )
 
 
 def _outcome(order: Order, watch: Watch) -> Outcome:
     """Return what a model's run came to, now or earlier."""
+    if order.resume:
+        order.place.fetch()
     finished = recall(order.out) if order.resume else None
     return finished or train(order, watch)
 

@@ -12,7 +12,7 @@ import errno
 import functools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -22,6 +22,7 @@ from pyarrow import fs
 from deepscan.errors import ConfigError, StorageError
 
 _QUESTIONS_AT_A_TIME = 16
+_COPIED_BYTES = 16 * 2**20
 _OF_THE_DISK = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -239,6 +240,37 @@ def write(location: str, data: "bytes | pa.Buffer") -> None:
     Raises:
         StorageError: It cannot be written, e.g. because the disk is full; nothing is left of it.
     """
+    with _drafted(location) as stream:
+        stream.write(data)
+
+
+def copy(source: str, target: str) -> None:
+    """Copy a file, whole or not at all.
+
+    Raises:
+        StorageError: It cannot be read or written; nothing is left of the copy.
+    """
+    with opened(source) as file, _drafted(target) as stream:
+        while piece := file.read(_COPIED_BYTES):
+            stream.write(piece)
+
+
+def copy_folder(source: str, target: str, leave_out: Collection[str] = ()) -> None:
+    """Copy the files below a folder, but for those below the names that are left out.
+
+    Raises:
+        StorageError: One cannot be read or written; those before it are there.
+    """
+    depth = len(pathlib.PurePath(locate(source)[1]).parts)
+    for entry in files(source):
+        names = pathlib.PurePath(locate(entry.location)[1]).parts[depth:]
+        if names[0] not in leave_out:
+            copy(entry.location, join(target, *names))
+
+
+@contextlib.contextmanager
+def _drafted(location: str) -> Iterator[Any]:
+    """Open a file to be written that is put in place by a rename when the block has ended well."""
     filesystem, path = locate(location)
     folder, _, last = path.rpartition("/")
     # Readers of folders of Parquet pass over names that begin with a dot.
@@ -246,7 +278,7 @@ def write(location: str, data: "bytes | pa.Buffer") -> None:
     try:
         filesystem.create_dir(folder, recursive=True)
         with filesystem.open_output_stream(draft, compression=None) as stream:
-            stream.write(data)
+            yield stream
         filesystem.move(draft, path)
     except OSError as error:
         _discard(filesystem, draft)
@@ -278,6 +310,21 @@ def remove(location: str) -> None:
     filesystem, path = locate(location)
     try:
         filesystem.delete_file(path)
+    except OSError as error:
+        raise _failed(location, "deleted", error) from error
+
+
+def remove_folder(location: str) -> None:
+    """Delete a folder and what is in it; that there is none is right as well.
+
+    Raises:
+        StorageError: It cannot be deleted.
+    """
+    if not is_folder(location):
+        return
+    filesystem, path = locate(location)
+    try:
+        filesystem.delete_dir(path)
     except OSError as error:
         raise _failed(location, "deleted", error) from error
 

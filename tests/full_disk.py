@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def small_disk(file_bytes: int) -> Iterator[None]:
-    """Let this process write no file beyond ``file_bytes`` for the time of the block."""
+    """Let this process write no file beyond ``file_bytes`` for the time of the block.
+
+    That holds for pytest's own output to a file, too: keep nothing but the write inside.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, hard))
     try:

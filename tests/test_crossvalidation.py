@@ -13,7 +13,7 @@ from deepscan.datasets.dataset import Origin
 from deepscan.errors import ConfigError, DataError
 from deepscan.evaluation import Outcome, as_predictions
 from deepscan.metrics import evaluate
-from deepscan.training.fit import RAY_RUN
+from deepscan.training.record import RAY_RUN
 from deepscan.training.run import Order
 from deepscan.watch import LogWatch
 from tests.tiny_bundles import tiny_bundle

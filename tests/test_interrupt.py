@@ -5,10 +5,18 @@ import time
 
 import pytest
 
-from deepscan.errors import StalledError
-from deepscan.interrupt import ended_when_stalled, interruptible
+from deepscan.errors import StalledError, StorageError
+from deepscan.interrupt import beside, ended_when_stalled, interruptible
 
 PATIENCE_S = 0.4
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """However these tests were started: a shell makes what it leaves in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def stalled(position, waiting=lambda: "A waits for B."):
@@ -61,6 +69,57 @@ def test_outside_the_main_thread_the_block_just_runs():
     thread.start()
     thread.join()
     assert done == [True]
+
+
+def test_work_beside_a_block_ends_with_it():
+    steps = []
+
+    def work(ended):
+        ended.wait(30)
+        steps.append("work")
+
+    with beside(work):
+        steps.append("block")
+    assert steps == ["block", "work"]
+
+
+def failing(ended):
+    raise StorageError("full")
+
+
+def test_a_block_is_interrupted_when_the_work_beside_it_fails():
+    start_s = time.monotonic()
+    with pytest.raises(StorageError, match="full"), beside(failing):
+        time.sleep(30)
+    assert time.monotonic() - start_s < 10
+
+
+def test_a_failure_interrupts_also_where_ctrl_c_is_ignored_and_nothing_else_does():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with beside(lambda ended: None):
+        signal.raise_signal(signal.SIGINT)
+    start_s = time.monotonic()
+    with pytest.raises(StorageError, match="full"), beside(failing):
+        time.sleep(30)
+    assert time.monotonic() - start_s < 10
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_outside_the_main_thread_the_failure_is_told_when_the_block_has_ended():
+    done = []
+
+    def run():
+        try:
+            with beside(failing):
+                time.sleep(PATIENCE_S)
+                done.append("block")
+        except StorageError:
+            done.append("failure")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert done == ["block", "failure"]
 
 
 def test_an_exit_of_ray_train_is_the_interrupt_that_caused_it():

@@ -16,7 +16,7 @@ from deepscan.evaluation import Outcome
 from deepscan.fusion import FusionPolicy
 from deepscan.metrics import Predictions, evaluate
 from deepscan.series import STANDARD, Series, train_all
-from deepscan.training.fit import RAY_RUN
+from deepscan.training.record import RAY_RUN
 from deepscan.training.run import Order
 from tests.tiny_bundles import tiny_bundle
 

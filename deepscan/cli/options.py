@@ -19,6 +19,9 @@ AllowLeaks = Annotated[
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split where the data give none.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Setting, e.g. recipe.optimizer.lr=1e-4.")]
+Storage = Annotated[
+    str | None, typer.Option(help="Path or URI of checkpoints and results, for all machines; default: --out.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Training processes.")]
 TrainingDevice = Annotated[
     Literal["auto", "cpu", "cuda"],

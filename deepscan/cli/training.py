@@ -23,6 +23,7 @@ from deepscan.cli.options import (
     Set,
     SourcePattern,
     SplitSeed,
+    Storage,
     Store,
     Teacher,
     TrainingDevice,
@@ -70,6 +71,7 @@ def train(
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
+    storage: Storage = None,
     materialize: Materialize = False,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
@@ -89,6 +91,7 @@ def train(
     `train all` does so for several models, each in OUT/MODEL, and fits OUT/ensemble.json over them;
     `--set MODEL:recipe.epochs=5` is for one of them, and `--fusion` for the ensemble.
     """
+    from deepscan.storage import absolute
     from deepscan.training.run import Order
     from deepscan.training.settings import read_recipe
 
@@ -99,6 +102,7 @@ def train(
         model=models[0] if models else "",
         origin=dataclasses.replace(origin, keep=materialize, seed=split_seed, allow_leaks=allow_leaks),
         out=out,
+        storage=absolute(storage) if storage else "",
         overrides=(*(read_recipe(recipe) if recipe else ()), *(settings or ())),
         workers=workers,
         device=device,
@@ -113,13 +117,10 @@ def train(
         track=tuple(track or ()),
         patience_s=patience,
     )
-    if dry_run:
-        _preview(order)
-    elif scope == "one":
-        _train_one(order)
-    else:
-        use_plugin(plugin)
+    if scope == "all":
         _train_all(order, models, fusion or [])
+    else:
+        (_preview if dry_run else _train_one)(order)
 
 
 def _preview(order: "Order") -> None:
@@ -148,6 +149,7 @@ def _train_all(order: "Order", models: tuple[str, ...], fusion: list[str]) -> No
     from deepscan.series import STANDARD, Series, train_all
     from deepscan.training.tracking import check, places
 
+    use_plugin(order.plugin)
     check(order.track)
     policy = config.override(FusionPolicy(), fusion)
     with watching(console) as watch:

@@ -17,6 +17,7 @@ from deepscan.cli.options import (
     Set,
     SourcePattern,
     SplitSeed,
+    Storage,
     Store,
     Where,
     origin_of,
@@ -71,6 +72,7 @@ def tune(
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
+    storage: Storage = None,
     materialize: Materialize = True,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
@@ -86,6 +88,7 @@ def tune(
     The winner's run is OUT/best, its settings are OUT/best.json, which `deepscan train --recipe` takes, and
     OUT/campaign.html draws the campaign.
     """
+    from deepscan.storage import absolute
     from deepscan.training.run import Order
     from deepscan.tuning.campaign import Campaign
 
@@ -94,6 +97,7 @@ def tune(
         model=model,
         origin=dataclasses.replace(origin, keep=materialize, seed=split_seed, allow_leaks=allow_leaks),
         out=out,
+        storage=absolute(storage) if storage else "",
         overrides=tuple(settings or ()),
         workers=workers,
         init=weights,

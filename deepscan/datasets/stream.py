@@ -164,7 +164,7 @@ class TrainingStream:
 
 
 class Pace:
-    """Keeps the tasks of a training stream a fixed number of units ahead of the training.
+    """Knows how far the training is, and keeps the tasks of its stream a fixed number of units ahead.
 
     Without it they fill the object store, and Ray Data's scheduler, which waits for tasks whose output
     it has no room for, keeps a core busy doing so.
@@ -173,6 +173,7 @@ class Pace:
     def __init__(self, ahead: int) -> None:
         """Let tasks run up to ``ahead`` units in front."""
         self._ahead, self._used, self._beats = ahead, 0, 0
+        self._epochs: list[Any] = []
         self._moved = asyncio.Condition()
 
     async def wait(self, unit: int) -> None:
@@ -184,9 +185,17 @@ class Pace:
         """Tell that work goes on which uses up no units: validation."""
         self._beats += 1
 
-    async def position(self) -> tuple[int, int]:
-        """Return how many units have been trained on, and how often there was a beat."""
-        return self._used, self._beats
+    async def tell(self, epochs: list[Any]) -> None:
+        """Tell what every epoch so far came to."""
+        self._epochs = epochs
+
+    async def epochs_after(self, epoch: int) -> list[Any]:
+        """Return what the epochs after one came to, as far as it was told."""
+        return self._epochs[epoch:]
+
+    async def position(self) -> tuple[int, int, int]:
+        """Return how many units were trained on, how often there was a beat, and the number of epochs."""
+        return self._used, self._beats, len(self._epochs)
 
     async def advance(self, used: int) -> None:
         """Tell how many units of the stream have been trained on; a smaller number begins a new stream."""

@@ -57,6 +57,10 @@ class Analyst:
 
     def __call__(self, files: pa.Table) -> pa.Table:
         """Return what is said of each file of a piece, columns of ``NUMBERED``."""
+        return self.judged(files)
+
+    def judged(self, files: pa.Table) -> pa.Table:
+        """Return the same; Ray calls what has a name."""
         rows: list[dict[str, Any]] = []
         for seen in _looks(files, self._detectors, self._gate):
             rows.extend(judge([seen], self._detectors, self._policy))

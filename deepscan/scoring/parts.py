@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from deepscan import storage
-from deepscan.errors import DataError, ResourceError, StorageError
+from deepscan.errors import DataError, DeepscanError, ResourceError, StorageError
 from deepscan.scoring.rows import SCHEMA, SCORED, VERSION
 
 _VERSION, _JUDGES = b"deepscan.scores", b"deepscan.judges"
 _BATCH_ROWS = 4096
-_OF_THE_MOMENT = pa.array([StorageError.__name__, ResourceError.__name__])
+_OF_THE_MOMENT = pa.array([StorageError.__name__, ResourceError.__name__, DeepscanError.__name__])
 
 
 class Parts:

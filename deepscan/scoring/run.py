@@ -9,6 +9,7 @@ is written once.
 
 import dataclasses
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,19 +19,19 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 from ray.data.exceptions import ExecutionTimeoutError
-from ray.exceptions import RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from deepscan import config
 from deepscan.bundle import Bundle
 from deepscan.cluster import available
 from deepscan.ensemble import Selection
 from deepscan.errors import DeepscanError, ResourceError
-from deepscan.scoring.actors import Analyst, Judge, Preparer, SharedBucket
+from deepscan.scoring.actors import NUMBERED, Analyst, Judge, Preparer, SharedBucket
 from deepscan.scoring.inbox import open_inbox
 from deepscan.scoring.pace import part_due
 from deepscan.scoring.parts import Parts, count
 from deepscan.scoring.plan import ACTOR_CPUS, Pools, Work, plan_pools
-from deepscan.scoring.rows import SCHEMA
+from deepscan.scoring.rows import SCHEMA, said, to_table
 from deepscan.watch import Watch
 
 MAX_PIECE_FILES, MAX_PIECE_BYTES = 64, 8 * 2**20
@@ -145,17 +146,15 @@ def _rounds(task: Task, work: Work) -> Iterator[tuple[pa.Table, int]]:
     """Yield the rows of the files that are not done, and how many are done then.
 
     Where files are left, because one of them raised what nobody foresaw or a lost machine had actors that fit
-    nowhere else, the rest begins anew, each file for itself and with more patience.
+    nowhere else, the rest begins anew, each file for itself and with more patience. The few that are
+    still left are asked one after the other what is wrong with them.
     """
     for most_files, patience in ((_piece_files(work), 1), (1, 2)):
         pieces = _pieces(task.inbox, np.flatnonzero(~task.done), most_files)
         stream = _Stream(task.chosen, work, plan_pools(work, *available()))
         try:
             for rows in stream.judged(pieces, patience):
-                numbers = rows.column("number").to_numpy()
-                fresh = ~task.done[numbers]
-                task.done[numbers] = True
-                yield rows.filter(pa.array(fresh)), int(task.done.sum())
+                yield _settled(rows, task)
         except ExecutionTimeoutError:
             continue
         except RayTaskError as error:
@@ -163,12 +162,26 @@ def _rounds(task: Task, work: Work) -> Iterator[tuple[pa.Table, int]]:
         if task.finished:
             return
     left = np.flatnonzero(~task.done)
+    if len(left) <= MAX_FAILED_PIECES:
+        for rows in stream.asked(_pieces(task.inbox, left, 1)):
+            yield _settled(rows, task)
+    if task.finished:
+        return
+    left = np.flatnonzero(~task.done)
     names = ", ".join(task.inbox.column("path").take(pa.array(left[:3])).to_pylist())
     msg = (
         f"{len(left)} files fail whoever judges them: {names}{', ...' if len(left) > 3 else ''}. All others "
         "are done; the log says more. Take these out, or try again."
     )
     raise ResourceError(msg)
+
+
+def _settled(rows: pa.Table, task: Task) -> tuple[pa.Table, int]:
+    """Return the rows whose files had none yet, and how many files have theirs now."""
+    numbers = rows.column("number").to_numpy()
+    fresh = ~task.done[numbers]
+    task.done[numbers] = True
+    return rows.filter(pa.array(fresh)), int(task.done.sum())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -195,6 +208,23 @@ class _Stream:
             files = ray.data.from_arrow(pieces)
             rows = self._two_pools(files) if self.pools.preparers else self._one_pool(files)
             yield from rows.iter_batches(batch_size=None, batch_format="pyarrow")
+
+    def asked(self, pieces: list[pa.Table]) -> Iterator[pa.Table]:
+        """Yield the row of each file, even if all it says is what was raised, until one gives no answer."""
+        as_actor: Any = ray.remote
+        options = {"num_cpus": ACTOR_CPUS, "num_gpus": self.pools.gpus}
+        actor = as_actor(**options)(Analyst).remote(self.chosen, self.pools, self.work.plugin, self._bucket())
+        patience_s = ray.data.DataContext.get_current().execution_no_progress_timeout_s
+        for piece in pieces:
+            try:
+                yield ray.get(actor.judged.remote(piece), timeout=patience_s)
+            except RayTaskError as error:
+                cause = _ours(error)
+                if isinstance(cause, DeepscanError):
+                    raise cause from error
+                yield to_table([_unforeseen(piece, error)], NUMBERED)
+            except (RayActorError, GetTimeoutError):
+                return
 
     def _one_pool(self, files: Any) -> Any:
         analyst: Any = Analyst  # Ray takes the class and makes the object in the actor
@@ -262,6 +292,12 @@ def _pieces(inbox: pa.Table, numbers: NDArray[np.int64], most_files: int) -> lis
 
 def _piece(paths: Any, numbers: NDArray[np.int64]) -> pa.Table:
     return pa.table({"number": numbers, "path": paths.take(pa.array(numbers))})
+
+
+def _unforeseen(piece: pa.Table, error: RayTaskError) -> dict[str, Any]:
+    [words] = traceback.format_exception_only(error.cause)[-1:]
+    told = DeepscanError(f"A defect: judging it raised {words.strip()}. Ray's log says where.")
+    return {"number": piece.column("number")[0].as_py(), **said(told, 0.0)}
 
 
 def _ours(error: RayTaskError) -> BaseException:

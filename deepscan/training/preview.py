@@ -17,9 +17,9 @@ from deepscan.modalities import Column
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
-from deepscan.training.fit import BEST, RAY_RUN, check_folder
 from deepscan.training.loop import amp_dtype
 from deepscan.training.memory import kept_bytes, recompute
+from deepscan.training.record import BEST, RAY_RUN
 from deepscan.training.run import LEDGER, Order, prepared_alike, pseudo_fakes, resources_of
 from deepscan.training.settings import Settings, settle
 from deepscan.training.start import check_init
@@ -67,7 +67,7 @@ def preview(order: Order) -> dict[str, str]:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
     settings = prepared_alike(settle(spec, order.overrides), order)
-    check_folder(order.out, order.resume)
+    order.place.check(order.resume)
     taken = check_init(spec, settings.model, order.init)
     needs_fakes = pseudo_fakes(settings) is None
     manifest = divide(dataclasses.replace(order.origin, needs_fakes=needs_fakes))

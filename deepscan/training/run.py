@@ -6,7 +6,7 @@ import json
 import pathlib
 from collections.abc import Iterator
 from importlib import metadata
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -40,16 +40,8 @@ from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.objectives import classification
 from deepscan.recipe import Recipe
 from deepscan.training import tracking
-from deepscan.training.fit import (
-    BEST,
-    HISTORY,
-    Job,
-    Streams,
-    check_folder,
-    epochs_done,
-    fit,
-    read_history,
-)
+from deepscan.training.fit import Job, Streams, fit
+from deepscan.training.record import BEST, HISTORY, Place, read_history
 from deepscan.training.settings import Settings, settle
 from deepscan.training.start import check_init, donor
 from deepscan.training.teach import common_prep
@@ -69,7 +61,8 @@ class Order:
     Attributes:
         model: Name of the model.
         origin: The data.
-        out: Folder of the run.
+        out: Folder of the run; without ``storage`` all machines of the cluster have to reach it.
+        storage: Absolute location, a path or URI, of checkpoints and of a copy of the results; "" = ``out``.
         overrides: Dotted settings: ``recipe.lr=...``, ``model.dropout=...``, ``prep.size_px=...``.
         workers: Training processes.
         device: ``cpu``; ``cuda``, a GPU for every worker; or ``auto``, ``cuda`` where there are so many.
@@ -89,6 +82,7 @@ class Order:
     model: str
     origin: Origin
     out: pathlib.Path
+    storage: str = ""
     overrides: tuple[str, ...] = ()
     workers: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -102,6 +96,16 @@ class Order:
     address: str | None = None
     patience_s: float = 300.0
     track: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """Where the run is kept."""
+        return Place(self.out, self.storage)
+
+    def below(self, name: str) -> Self:
+        """Return the order of a run that is kept in a folder of this one."""
+        location = storage.join(self.storage, name) if self.storage else ""
+        return dataclasses.replace(self, out=self.out / name, storage=location)
 
 
 def train(order: Order, watch: Watch) -> Outcome:
@@ -120,7 +124,8 @@ def train(order: Order, watch: Watch) -> Outcome:
     spec = load_builtin().get(order.model)
     settings = prepared_alike(settle(spec, order.overrides), order)
     pseudo_fakes(settings)
-    check_folder(order.out, order.resume)
+    order.place.check(order.resume)
+    order.place.fetch()
     tracking.check(order.track)
     if taken := check_init(spec, settings.model, order.init):
         watch.stage(f"Taking over {taken}")
@@ -135,6 +140,7 @@ def train(order: Order, watch: Watch) -> Outcome:
             raise ConfigError(msg)
         data = opened(order, settings, watch)
         _keep_or_compare(order, settings, data)
+        order.place.send()
         job, streams = assemble(order, settings, data, resources)
         watch.stage(f"Training {order.model} on {order.workers} worker(s)")
         with _tracked(order, job.card) as tracked:
@@ -146,7 +152,8 @@ def train(order: Order, watch: Watch) -> Outcome:
             bundle = fit(job, streams, order.resume, on_epoch)
             outcome = _finish(order, bundle, data, watch)
             tracked.result(outcome.evaluation.overall, outcome.bundle.path)
-            return outcome
+        order.place.send()
+        return outcome
 
 
 def resources_of(order: Order) -> Resources:
@@ -175,7 +182,7 @@ def _tracked(order: Order, card: Card) -> Iterator[tracking.Tracking]:
     """Let trackers follow the run; tell them first what it is, and the epochs that it has behind it."""
     kept = ("name", "model", "modality", "model_config", "prep", "prep_digest", "recipe", "data", "software")
     settings = {name: getattr(card, name) for name in kept} | {"init": order.init, "workers": order.workers}
-    behind = epochs_done(order.out) if order.resume else 0
+    behind = order.place.epochs_done() if order.resume else 0
     with tracking.following(order.track, Opening(out=order.out, name=card.name)) as tracked:
         tracked.settings(settings)
         for metrics in read_history(order.out / HISTORY):
@@ -225,7 +232,7 @@ def assemble(order: Order, settings: Settings, data: DataSet, resources: Resourc
     """
     streams = _streams(settings, data, order)
     job = Job(
-        out=order.out,
+        place=order.place,
         card=_card(order, settings, data),
         recipe=settings.recipe,
         counts=_counts(settings.recipe, data),

@@ -10,7 +10,6 @@ from deepscan.datasets.dataset import DataSet
 from deepscan.errors import ConfigError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Choice
-from deepscan.training.fit import begun
 from deepscan.training.run import SETTINGS, Order
 from deepscan.training.settings import settle
 from deepscan.tuning import journal
@@ -112,11 +111,12 @@ def check_folder(order: Order) -> None:
     Raises:
         ConfigError: See above.
     """
-    if begun(order.out) and not order.resume:
-        msg = f"{order.out} holds a campaign or run already. Add --resume to go on, or choose another --out."
+    if order.place.begun and not order.resume:
+        msg = f"{order.place.shared} holds a campaign or run already. Add --resume, or choose another place."
         raise ConfigError(msg)
-    if order.resume and not (begun(order.out) and (order.out / JOURNAL).exists()):
-        msg = f"{order.out} holds no campaign to resume. Leave --resume out to begin one."
+    order.place.fetch()
+    if order.resume and not (order.place.begun and (order.out / JOURNAL).exists()):
+        msg = f"{order.place.shared} holds no campaign to resume. Leave --resume out to begin one."
         raise ConfigError(msg)
 
 

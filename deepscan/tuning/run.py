@@ -9,16 +9,15 @@ import dataclasses
 import json
 import logging
 import pathlib
-import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
-from deepscan import config
+from deepscan import config, storage
 from deepscan.cluster import (
     available,
     connected,
@@ -27,11 +26,11 @@ from deepscan.cluster import (
 )
 from deepscan.errors import TrainingError
 from deepscan.evaluation import Outcome
+from deepscan.interrupt import beside
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.report.campaign import render_campaign
-from deepscan.training.fit import begun
-from deepscan.training.run import opened, recall, train
+from deepscan.training.run import Order, opened, recall, train
 from deepscan.training.settings import as_overrides, settle
 from deepscan.training.start import check_init
 from deepscan.tuning import journal
@@ -115,7 +114,8 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         watch.stage(f"Searching: {plan}")
         everywhere = dataclasses.replace(order, overrides=campaign.fixed, out=order.out.resolve())
         work = Work(order=everywhere, data=data, plan=plan)
-        with _followed(order.out / JOURNAL, campaign.trials, watch):
+        order.place.send()
+        with beside(_follower(order, campaign.trials, watch)):
             _search(campaign, _Given(space=space, known=known, deciding=deciding), work)
         _close(order.out / JOURNAL)
         trials = tuple(journal.read(order.out / JOURNAL))
@@ -142,11 +142,12 @@ def _search(campaign: Campaign, given: _Given, work: Work) -> None:
     plan = work.plan
     taken = {"CPU": DRIVER_CPUS} if plan.resources else {"CPU": plan.cpus, "GPU": plan.gpus}
     trainable = tune.with_resources(tune.with_parameters(run_trial, work=work), taken)
-    folder = campaign.order.out.resolve() / RAY_RUN
-    if campaign.order.resume and any(folder.glob("experiment_state-*")):
-        tuner = tune.Tuner.restore(str(folder), trainable=trainable)
+    folder = storage.join(campaign.order.place.shared, RAY_RUN)
+    filesystem, path = storage.locate(folder)
+    if campaign.order.resume and tune.Tuner.can_restore(path, storage_filesystem=filesystem):
+        tuner = tune.Tuner.restore(path, trainable=trainable, storage_filesystem=filesystem)
     else:
-        shutil.rmtree(folder, ignore_errors=True)
+        storage.remove_folder(folder)
         tuner = _tuner(campaign, given, plan, trainable)
     with _interruptible():
         tuner.fit()
@@ -161,6 +162,7 @@ def _close(path: pathlib.Path) -> None:
 
 def _tuner(campaign: Campaign, given: _Given, plan: TrialPlan, trainable: Any) -> tune.Tuner:
     out, pbt = campaign.order.out.resolve(), campaign.scheduler == "pbt"
+    filesystem, path = storage.locate(campaign.order.place.shared)
     proposing = (
         population(campaign.seed)
         if pbt
@@ -184,7 +186,8 @@ def _tuner(campaign: Campaign, given: _Given, plan: TrialPlan, trainable: Any) -
         ),
         run_config=tune.RunConfig(
             name=RAY_RUN,
-            storage_path=str(out),
+            storage_path=path,
+            storage_filesystem=filesystem,
             verbose=0,
             callbacks=[Recorder(out / JOURNAL)],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
@@ -228,12 +231,15 @@ def _train_best(campaign: Campaign, spec: ModelSpec, winner: Trial, watch: Watch
     out = campaign.order.out
     recipe = _changed(spec, (*campaign.fixed, *as_overrides(winner.best.settings)))
     text = json.dumps(recipe, indent=1) + "\n"
-    path, run = out / RECIPE, out / BEST
-    if begun(run) and path.read_text(encoding="utf-8") != text:
-        run.rename(out / f"{BEST}-{len(list(out.glob(f'{BEST}-*'))) + 1}")
+    path, order = out / RECIPE, campaign.order.below(BEST)
+    if order.place.begun and path.read_text(encoding="utf-8") != text:
+        order.out.rename(out / f"{BEST}-{len(list(out.glob(f'{BEST}-*'))) + 1}")
+        storage.remove_folder(order.place.shared)
     path.write_text(text, encoding="utf-8")
-    order = dataclasses.replace(campaign.order, out=run, overrides=as_overrides(recipe), resume=begun(run))
-    return recall(run) or train(order, watch)
+    order = dataclasses.replace(order, overrides=as_overrides(recipe), resume=order.place.begun)
+    outcome = recall(order.out) or train(order, watch)
+    campaign.order.place.send()
+    return outcome
 
 
 def _changed(spec: ModelSpec, overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -270,27 +276,25 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _followed(path: pathlib.Path, trials: int, watch: Watch) -> Iterator[None]:
-    """Tell, while the block runs, how many trials have ended, and log each with what it came to."""
-    done = threading.Event()
+def _follower(order: Order, trials: int, watch: Watch) -> Callable[[threading.Event], None]:
+    """Tell how many trials have ended, log each, and send what there is to the storage."""
+    path = order.out / JOURNAL
     told = {trial.id for trial in journal.read(path) if trial.ended}
 
-    def follow() -> None:
-        over = False
-        while not over:
-            over = done.wait(0.5)
-            ended = [trial for trial in journal.read(path) if trial.ended]
-            watch.advance(len(ended), trials)
-            for trial in ended:
-                if trial.id not in told:
-                    told.add(trial.id)
-                    logger.info("%s", trial)
+    def look() -> None:
+        ended = [trial for trial in journal.read(path) if trial.ended]
+        watch.advance(len(ended), trials)
+        fresh = [trial for trial in ended if trial.id not in told]
+        for trial in fresh:
+            logger.info("%s", trial)
+        if fresh:
+            told.update(trial.id for trial in fresh)
+            order.place.send()
 
-    follower = threading.Thread(target=follow, daemon=True)
-    follower.start()
-    try:
-        yield
-    finally:
-        done.set()
-        follower.join()
+    def follow(ended: threading.Event) -> None:
+        while not ended.wait(0.5):
+            look()
+        look()
+        order.place.send()  # of trials that have not ended, too
+
+    return follow

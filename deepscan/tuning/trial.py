@@ -23,7 +23,8 @@ from deepscan.errors import TrainingError
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
 from deepscan.training import fit, loop, state
-from deepscan.training.fit import HISTORY, VALIDATION_BATCH, Job, Streams
+from deepscan.training.fit import VALIDATION_BATCH, Job, Streams
+from deepscan.training.record import HISTORY, read_history
 from deepscan.training.run import Order, assemble
 from deepscan.training.settings import as_overrides, settle
 from deepscan.tuning.plan import TrialPlan
@@ -69,8 +70,7 @@ def run_trial(chosen: dict[str, Any], work: Work) -> None:
 
 def _assembled(chosen: Chosen, work: Work) -> tuple[Job, Streams]:
     order = dataclasses.replace(
-        work.order,
-        out=work.order.out / TRIALS / str(tune.get_context().get_trial_id()),
+        work.order.below(TRIALS).below(str(tune.get_context().get_trial_id())),
         overrides=(*work.order.overrides, *as_overrides(chosen)),
     )
     settings = settle(load_builtin().get(order.model), order.overrides)
@@ -112,7 +112,7 @@ def _train_on_workers(job: Job, streams: Streams, chosen: Chosen) -> None:
         tune.report(_figures(progress, job.recipe, metrics, chosen))
 
     try:
-        fit.fit(job, streams, fit.begun(job.out), report)
+        fit.fit(job, streams, job.place.begun, report)
     except TrainingError as error:
         tune.report(_failure(_replayed(job).epoch + 1, error))
 
@@ -168,7 +168,7 @@ def _renew(trainer: loop.Trainer) -> None:
 def _replayed(job: Job) -> state.Progress:
     """Return how far a run of several processes is, from its history."""
     progress = state.Progress()
-    for metrics in fit.read_history(job.out / HISTORY):
+    for metrics in read_history(job.place.out / HISTORY):
         progress.epoch = int(metrics["epoch"])
         progress.note(metrics["val_auc"], metrics["val_loss"], job.recipe)
     return progress

@@ -50,6 +50,7 @@ RAY_MODULES = {
     "deepscan.cluster",
     "deepscan.datasets.stream",
     "deepscan.training.fit",
+    "deepscan.training.record",
     "deepscan.tuning.plan",
     "deepscan.tuning.run",
     "deepscan.tuning.search",

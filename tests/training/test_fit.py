@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,8 @@ from deepscan.datasets.dataset import Origin, open_dataset
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, StalledError, TooManyBadFilesError, TrainingError
 from deepscan.evaluation import Judging
-from deepscan.training.fit import HeldOut, epochs_done, read_history
+from deepscan.training.fit import HeldOut
+from deepscan.training.record import Place, read_history
 from deepscan.training.run import Order, recall, train
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -282,7 +284,9 @@ def test_a_lost_node_leaves_a_run_that_ends_with_fewer_workers(data, store, tmp_
 
 @pytest.mark.parametrize(("blow", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_stopped_driver_leaves_a_run_that_can_be_resumed(ray_cluster, data, store, tmp_path, blow, code):
-    stopped = tmp_path / "stopped"
+    """The killed one was on another machine, so that nothing but the storage is left of its run."""
+    stopped, elsewhere = tmp_path / "stopped", blow == signal.SIGKILL
+    place = Place(stopped, str(tmp_path / "storage") if elsewhere else "")
     command = [
         sys.executable,
         "-c",
@@ -303,11 +307,12 @@ def test_a_stopped_driver_leaves_a_run_that_can_be_resumed(ray_cluster, data, st
         "--materialize",
         "--set",
         "recipe.epochs=40",
+        *(("--storage", place.storage) if elsewhere else ()),
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         deadline_s = time.monotonic() + 120
-        while epochs_done(stopped) < 1 and time.monotonic() < deadline_s:
+        while place.epochs_done() < 1 and time.monotonic() < deadline_s:
             time.sleep(0.2)
         os.kill(process.pid, blow)
         _, complaint = process.communicate(timeout=90)
@@ -315,8 +320,10 @@ def test_a_stopped_driver_leaves_a_run_that_can_be_resumed(ray_cluster, data, st
         process.kill()
     assert process.returncode == code, complaint
     assert "--resume" in complaint or blow == signal.SIGKILL
-    done = epochs_done(stopped)
+    done = place.epochs_done()
     assert 1 <= done < 40
+    if elsewhere:
+        shutil.rmtree(stopped)
     watch = Recorder()
     order = order_of(
         data,
@@ -326,10 +333,15 @@ def test_a_stopped_driver_leaves_a_run_that_can_be_resumed(ray_cluster, data, st
         name="tiny",
         overrides=("recipe.epochs=40",),
         origin=Origin(path=data, store=store),
+        storage=place.storage,
     )
-    train(order, watch)
-    assert [e["epoch"] for e in watch.epochs] == list(range(done + 1, 41))
+    outcome = train(order, watch)
+    assert [e["epoch"] for e in watch.epochs] == list(range(1 if elsewhere else done + 1, 41))
     assert [e["epoch"] for e in read_history(stopped / "history.jsonl")] == list(range(1, 41))
+    assert (stopped / "ray").exists() != elsewhere
+    kept = recall(tmp_path / "storage" if elsewhere else stopped)
+    assert kept.bundle.card.id == outcome.bundle.card.id
+    assert kept.history == outcome.history
 
 
 def test_a_rank_without_validation_examples_reads_none():

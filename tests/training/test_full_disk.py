@@ -1,7 +1,6 @@
-import contextlib
 import errno
 import pathlib
-import resource
+import shutil
 import types
 
 import pytest
@@ -11,22 +10,10 @@ from deepscan.bundle import Bundle
 from deepscan.datasets.dataset import Origin
 from deepscan.errors import BundleError, StorageError
 from deepscan.training import fit
+from deepscan.training.record import Place, Record
 from deepscan.training.run import Order, train
 from deepscan.watch import LogWatch
-
-
-@contextlib.contextmanager
-def small_disk():
-    """No file can grow beyond 10 kB, as on a disk that fills up while it is written.
-
-    It holds for the whole process, pytest's own output to a file too: keep nothing but the write inside.
-    """
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.full_disk import small_disk
 
 
 @pytest.fixture
@@ -36,19 +23,19 @@ def whole(make_bundle):
 
 
 def test_a_bundle_that_does_not_fit_is_none(whole, tmp_path):
-    with pytest.raises(StorageError, match="free space"), small_disk():
+    with pytest.raises(StorageError, match="free space"), small_disk(10_000):
         bundle.write(tmp_path / "half", whole.card, whole.module())
     with pytest.raises(BundleError):
         Bundle.read(tmp_path / "half")
 
 
 def test_the_best_bundle_stays_whole_when_its_successor_does_not_fit(whole, tmp_path):
-    target = tmp_path / "bundle"
-    target.symlink_to(whole.path)
-    with pytest.raises(OSError, match=r".") as caught, small_disk():
-        fit._put(whole.path, target)
-    assert "File too large" in str(caught.value)
-    assert Bundle.read(target).card.id == whole.card.id
+    place = Place(tmp_path)
+    shutil.copytree(whole.path, tmp_path / "bundle")
+    shutil.copytree(whole.path, place.checkpoint(4))
+    with pytest.raises(StorageError, match="free space"), small_disk(10_000):
+        Record(place, None, None)._keep_best(4)
+    assert Bundle.read(tmp_path / "bundle").card.id == whole.card.id
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
@@ -58,7 +45,7 @@ def test_a_worker_whose_disk_fails_says_so_and_is_not_tried_again(monkeypatch, t
 
     monkeypatch.setattr(fit, "_train", fail)
     monkeypatch.setattr(fit.ray, "get", lambda reference: reference)
-    job = types.SimpleNamespace(out=tmp_path)
+    job = types.SimpleNamespace(place=Place(tmp_path))
     outcome = fit._worker({"job": job, "pace": None, "held_out": None})
     assert isinstance(outcome, StorageError)
     assert str(tmp_path) in str(outcome)

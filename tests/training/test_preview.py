@@ -13,8 +13,8 @@ from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Optimizer
 from deepscan.training import preview as subject
 from deepscan.training import run
-from deepscan.training.fit import RAY_RUN
 from deepscan.training.preview import needed, preview
+from deepscan.training.record import RAY_RUN
 from deepscan.training.run import Order
 from deepscan.training.settings import settle
 

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ from PIL import Image
 
 from deepscan.datasets.dataset import Origin
 from deepscan.errors import ConfigError, TrainingError
-from deepscan.training.fit import read_history
+from deepscan.training.record import read_history
 from deepscan.training.run import Order
 from deepscan.training.settings import read_recipe
 from deepscan.tuning import journal
@@ -77,7 +78,8 @@ def no_winner(monkeypatch):
 
 @pytest.fixture(scope="module")
 def finished(ray_cluster, place, tmp_path_factory):
-    campaign = campaign_of(place, tmp_path_factory.mktemp("runs") / "whole")
+    # As many threads as the winner's run will have: kernels differ, and with them the last digits.
+    campaign = campaign_of(place, tmp_path_factory.mktemp("runs") / "whole", share=(2.0, None))
     return campaign, run_campaign(campaign, LogWatch())
 
 
@@ -115,7 +117,7 @@ def test_the_winner_repeats_what_its_trial_saw(finished):
     for again in found.outcome.history:
         before = tried[int(again["epoch"])].metrics
         for name in ("train_loss", "val_loss", "val_auc", "lr"):
-            assert again[name] == pytest.approx(before[name], rel=1e-3), name
+            assert again[name] == pytest.approx(before[name], rel=1e-5), name
 
 
 def test_a_finished_campaign_is_not_run_again(finished):
@@ -199,8 +201,10 @@ def test_a_campaign_without_a_winner_says_why():
         module._winner(())
 
 
-def test_ctrl_c_ends_the_search_and_resume_goes_on_with_it(ray_cluster, place, tmp_path, no_winner):
+def test_ctrl_c_ends_the_search_and_resume_goes_on_from_its_storage(ray_cluster, place, tmp_path, no_winner):
     run = campaign_of(place, tmp_path / "out", scheduler="none", trials=6, epochs=60)
+    stored = dataclasses.replace(run.order, storage=str(tmp_path / "storage"))
+    run = dataclasses.replace(run, order=stored)
 
     def interrupt():
         while sum(trial.ended for trial in trials_of(run)) < 2:
@@ -215,6 +219,7 @@ def test_ctrl_c_ends_the_search_and_resume_goes_on_with_it(ray_cluster, place, t
     assert signal.getsignal(signal.SIGINT) is before
     done = {trial.id: trial for trial in trials_of(run) if trial.ended}
     assert 2 <= len(done) < 6
+    shutil.rmtree(run.order.out)
     run_campaign(resumed(run), LogWatch())
     trials = {trial.id: trial for trial in trials_of(run)}
     assert len(trials) == 6
