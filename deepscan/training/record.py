@@ -106,7 +106,7 @@ class Place:
         Raises:
             StorageError: The storage cannot be written.
         """
-        if self.storage:
+        if self.storage not in {"", str(self.out.resolve())}:
             storage.copy_folder(str(self.out.resolve()), self.storage)
 
 

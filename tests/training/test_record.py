@@ -148,3 +148,7 @@ def test_without_a_storage_nothing_is_copied(place):
     local.send()
     local.fetch()
     assert list(place.out.iterdir()) == []
+    (place.out / HISTORY).write_text("")
+    written = (place.out / HISTORY).stat().st_ino
+    dataclasses.replace(place, storage=local.shared).send()
+    assert (place.out / HISTORY).stat().st_ino == written, "a folder is not copied onto itself"
