@@ -20,7 +20,11 @@ AllowLeaks = Annotated[
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split where the data give none.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Setting, e.g. recipe.optimizer.lr=1e-4.")]
 Storage = Annotated[
-    str | None, typer.Option(help="Path or URI of checkpoints and results, for all machines; default: --out.")
+    str,
+    typer.Option(
+        callback=lambda given: _absolute(given),
+        help="Path or URI of checkpoints and results, for all machines; default: --out.",
+    ),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Training processes.")]
 TrainingDevice = Annotated[
@@ -48,6 +52,12 @@ Judges = Annotated[
 Fusion = Annotated[list[str] | None, typer.Option(help="Setting of the fusion, e.g. min_models=2.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
+
+
+def _absolute(location: str) -> str:
+    from deepscan.storage import absolute
+
+    return absolute(location) if location else ""
 
 
 def origin_of(

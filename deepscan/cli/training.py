@@ -71,7 +71,7 @@ def train(
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
-    storage: Storage = None,
+    storage: Storage = "",
     materialize: Materialize = False,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
@@ -91,7 +91,6 @@ def train(
     `train all` does so for several models, each in OUT/MODEL, and fits OUT/ensemble.json over them;
     `--set MODEL:recipe.epochs=5` is for one of them, and `--fusion` for the ensemble.
     """
-    from deepscan.storage import absolute
     from deepscan.training.run import Order
     from deepscan.training.settings import read_recipe
 
@@ -102,7 +101,7 @@ def train(
         model=models[0] if models else "",
         origin=dataclasses.replace(origin, keep=materialize, seed=split_seed, allow_leaks=allow_leaks),
         out=out,
-        storage=absolute(storage) if storage else "",
+        storage=storage,
         overrides=(*(read_recipe(recipe) if recipe else ()), *(settings or ())),
         workers=workers,
         device=device,

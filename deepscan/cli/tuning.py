@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,7 +25,7 @@ from deepscan.cli.options import (
 from deepscan.cli.program import console
 
 if TYPE_CHECKING:
-    from deepscan.tuning.campaign import Campaign
+    from deepscan.training.run import Order
 
 Trials = Annotated[int, typer.Option(min=1, help="Trials in all.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Most epochs of a trial.")]
@@ -72,7 +72,7 @@ def tune(
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
-    storage: Storage = None,
+    storage: Storage = "",
     materialize: Materialize = True,
     max_bad: MaxBad = 0.1,
     split_seed: SplitSeed = 0,
@@ -88,16 +88,14 @@ def tune(
     The winner's run is OUT/best, its settings are OUT/best.json, which `deepscan train --recipe` takes, and
     OUT/campaign.html draws the campaign.
     """
-    from deepscan.storage import absolute
     from deepscan.training.run import Order
-    from deepscan.tuning.campaign import Campaign
 
     origin = origin_of(data, where, source_pattern, store, max_bad)
     order = Order(
         model=model,
         origin=dataclasses.replace(origin, keep=materialize, seed=split_seed, allow_leaks=allow_leaks),
         out=out,
-        storage=absolute(storage) if storage else "",
+        storage=storage,
         overrides=tuple(settings or ()),
         workers=workers,
         init=weights,
@@ -107,8 +105,8 @@ def tune(
         name=name,
         address=address,
     )
-    campaign = Campaign(
-        order=order,
+    _run(
+        order,
         trials=trials,
         epochs=epochs,
         time_budget_s=time_budget,
@@ -119,13 +117,14 @@ def tune(
         share=(trial_cpus, trial_gpus),
         seed=seed,
     )
-    _run(campaign)
 
 
-def _run(campaign: "Campaign") -> None:
+def _run(order: "Order", **asked: Any) -> None:
     from deepscan.console import show_campaign, watching
+    from deepscan.tuning.campaign import Campaign
     from deepscan.tuning.run import run_campaign
 
+    campaign = Campaign(order=order, **asked)
     with watching(console) as watch:
         found = run_campaign(campaign, watch)
     show_campaign(console, found)
