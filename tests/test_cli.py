@@ -2,6 +2,7 @@ import contextlib
 import functools
 import json
 import logging
+import os
 import pathlib
 import re
 import shlex
@@ -524,8 +525,12 @@ def test_the_options_of_the_data_arrive(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "train", take)
     monkeypatch.setenv("DEEPSCAN_HOME", str(tmp_path))
     words = "train --model cnn --data d --out o --where a=b --where c!=d --source-pattern x --max-bad 0.5"
-    assert run(*words.split(), "--split-seed", 7, "--materialize").exit_code == 5
-    assert run(*words.split(), "--store", "s").exit_code == 5
+    more = ("--split-seed", 7, "--materialize", "--allow-leaks", "--device", "cuda", "--storage", "runs/x")
+    assert run(*words.split(), *more).exit_code == 5
+    assert run(*words.split(), "--store", "s", "--storage", "s3://b/x?region=y").exit_code == 5
+    assert [order.device for order in orders] == ["cuda", "auto"]
+    assert [order.storage for order in orders] == [os.path.abspath("runs/x"), "s3://b/x?region=y"]
+    assert [order.origin.allow_leaks for order in orders] == [True, False]
     first, second = (order.origin for order in orders)
     assert (first.where, first.source_pattern, first.max_bad) == (("a=b", "c!=d"), "x", 0.5)
     assert (first.seed, first.keep, first.store) == (7, True, tmp_path / "prepared")
