@@ -8,6 +8,7 @@ is written once.
 """
 
 import dataclasses
+import gc
 import time
 import traceback
 from collections.abc import Iterator
@@ -150,6 +151,7 @@ def _rounds(task: Task, work: Work) -> Iterator[tuple[pa.Table, int]]:
     still left are asked one after the other what is wrong with them.
     """
     for most_files, patience in ((_piece_files(work), 1), (1, 2)):
+        _release_actors()
         pieces = _pieces(task.inbox, np.flatnonzero(~task.done), most_files)
         stream = _Stream(task.chosen, work, plan_pools(work, *available()))
         try:
@@ -163,6 +165,7 @@ def _rounds(task: Task, work: Work) -> Iterator[tuple[pa.Table, int]]:
             return
     left = np.flatnonzero(~task.done)
     if len(left) <= MAX_FAILED_PIECES:
+        _release_actors()
         for rows in stream.asked(_pieces(task.inbox, left, 1)):
             yield _settled(rows, task)
     if task.finished:
@@ -174,6 +177,11 @@ def _rounds(task: Task, work: Work) -> Iterator[tuple[pa.Table, int]]:
         "are done; the log says more. Take these out, or try again."
     )
     raise ResourceError(msg)
+
+
+def _release_actors() -> None:
+    """Give back the places of a stream that has ended; its actors hang on objects in reference cycles."""
+    gc.collect()
 
 
 def _settled(rows: pa.Table, task: Task) -> tuple[pa.Table, int]:
