@@ -220,7 +220,8 @@ class _Stream:
     def asked(self, pieces: list[pa.Table]) -> Iterator[pa.Table]:
         """Yield the row of each file, even if all it says is what was raised, until one gives no answer."""
         as_actor: Any = ray.remote
-        options = {"num_cpus": ACTOR_CPUS, "num_gpus": self.pools.gpus}
+        # No CPU in Ray's books: it works alone, and is not to wait until the last stream's actors are gone.
+        options = {"num_cpus": 0, "num_gpus": self.pools.gpus}
         actor = as_actor(**options)(Analyst).remote(self.chosen, self.pools, self.work.plugin, self._bucket())
         patience_s = ray.data.DataContext.get_current().execution_no_progress_timeout_s
         for piece in pieces:
