@@ -58,6 +58,17 @@ def _domain(each: Range | Choice, whole: bool) -> Any:
     return (tune.loguniform if each.log else tune.uniform)(each.low, each.high)
 
 
+class EndedTrials(OptunaSearch):
+    """Optuna, told of trials that have ended and not of their epochs.
+
+    Whether a trial goes on is the scheduler's to say, and one that is resumed comes by an epoch twice, which
+    Optuna warns of.
+    """
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Leave the epoch to the scheduler."""
+
+
 def searcher(kind: Search, trials: int, seed: int, known: Sequence[tuple[Chosen, float]]) -> OptunaSearch:
     """Return what proposes settings: Optuna's tree of Parzen estimators or draws at random.
 
@@ -75,7 +86,7 @@ def searcher(kind: Search, trials: int, seed: int, known: Sequence[tuple[Chosen,
         else optuna.samplers.RandomSampler(seed=seed)
     )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return OptunaSearch(
+    return EndedTrials(
         sampler=sampler,
         points_to_evaluate=[dict(chosen) for chosen, _ in known] or None,
         evaluated_rewards=[auc for _, auc in known] or None,

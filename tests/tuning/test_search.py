@@ -58,6 +58,17 @@ def played(kind, seed, known=(), trials=16):
     return places
 
 
+def test_an_epoch_that_a_resumed_trial_repeats_is_nothing_to_warn_of(recwarn):
+    proposing = searcher("tpe", 4, 1, ())
+    proposing.set_search_properties("auc", "max", domains(ONE))
+    proposing.suggest("a")
+    for epoch in (1, 2, 2):
+        proposing.on_trial_result("a", {"auc": 0.5, "training_iteration": epoch})
+    proposing.on_trial_complete("a", {"auc": 0.5, "training_iteration": 2})
+    assert not recwarn.list
+    assert [each.value for each in proposing._ot_study.trials] == [0.5]
+
+
 @pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_the_same_seed_proposes_the_same(kind):
     assert played(kind, 1) == played(kind, 1) != played(kind, 2)
