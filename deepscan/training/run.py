@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator
 from importlib import metadata
@@ -42,13 +41,12 @@ from deepscan.recipe import Recipe
 from deepscan.training import tracking
 from deepscan.training.fit import Job, Streams, fit
 from deepscan.training.record import BEST, HISTORY, Place, read_history
-from deepscan.training.settings import Settings, settle
+from deepscan.training.settings import Settings, keep_or_compare, settle
 from deepscan.training.start import check_init, donor
 from deepscan.training.teach import common_prep
 from deepscan.training.trackers import Opening
 from deepscan.watch import Watch
 
-SETTINGS = "settings.json"
 LEDGER = "ledger.parquet"
 REAL = 0
 SOFTWARE = ("deepscan", "torch", "torchvision", "ray", "numpy", "opencv-python-headless", "pillow")
@@ -381,16 +379,4 @@ def _keep_or_compare(order: Order, settings: Settings, data: DataSet) -> None:
         "teachers": [Bundle.read(path).card.id for path in order.teachers],
         "workers": order.workers,
     }
-    path = order.out / SETTINGS
-    if order.resume:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name in facts if facts[name] != before.get(name))
-        if changed:
-            msg = (
-                f"The run in {order.out} was begun with other settings ({', '.join(changed)} differ). Resume "
-                "it with those in settings.json, or begin a new run in another --out."
-            )
-            raise ConfigError(msg)
-        return
-    order.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    keep_or_compare(order.out, facts, order.resume, "begin a new run in another --out")

@@ -11,6 +11,8 @@ from deepscan.errors import ConfigError
 from deepscan.models import ModelSpec
 from deepscan.recipe import Recipe
 
+SETTINGS = "settings.json"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -51,6 +53,33 @@ def as_overrides(values: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]
         else:
             texts.append(f"{prefix}{name}={json.dumps(value)}")
     return tuple(texts)
+
+
+def keep_or_compare(out: pathlib.Path, facts: Mapping[str, Any], resume: bool, otherwise: str) -> None:
+    """Write down what a run or a campaign depends on; a resumed one must depend on the same.
+
+    Args:
+        out: Its folder.
+        facts: What it depends on, as values of JSON.
+        resume: Compare them with those that were written down, instead of writing.
+        otherwise: What to do if it is to depend on others, for the error.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    path = out / SETTINGS
+    if not resume:
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = sorted(name for name in facts if facts[name] != before.get(name))
+    if changed:
+        msg = (
+            f"What {out} holds was begun with other settings ({', '.join(changed)} differ). Resume it with "
+            f"those in {SETTINGS}, or {otherwise}."
+        )
+        raise ConfigError(msg)
 
 
 def read_recipe(path: pathlib.Path) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """What is to be searched, and what a campaign's folder remembers of it."""
 
 import dataclasses
-import json
 import logging
 import pathlib
 
@@ -10,8 +9,8 @@ from deepscan.datasets.dataset import DataSet
 from deepscan.errors import ConfigError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Choice
-from deepscan.training.run import SETTINGS, Order
-from deepscan.training.settings import settle
+from deepscan.training.run import Order
+from deepscan.training.settings import keep_or_compare, settle
 from deepscan.tuning import journal
 from deepscan.tuning.journal import JOURNAL
 from deepscan.tuning.search import Scheduler, Search
@@ -120,7 +119,7 @@ def check_folder(order: Order) -> None:
         raise ConfigError(msg)
 
 
-def keep_or_compare(campaign: Campaign, space: Space, data: DataSet) -> None:
+def check_settings(campaign: Campaign, space: Space, data: DataSet) -> None:
     """Write down what the campaign depends on; a resumed one must depend on the same.
 
     Raises:
@@ -141,19 +140,9 @@ def keep_or_compare(campaign: Campaign, space: Space, data: DataSet) -> None:
         "prep": data.reader.prep.digest,
         "out": str(order.out.resolve()),
     }
-    path = order.out / SETTINGS
-    if order.resume:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(name for name in facts if facts[name] != before.get(name))
-        if changed:
-            msg = (
-                f"The campaign in {order.out} was begun with other settings ({', '.join(changed)} differ). "
-                "Resume it with those in settings.json, or begin one with --warm-start in another --out."
-            )
-            raise ConfigError(msg)
-        return
-    (order.out / JOURNAL).unlink(missing_ok=True)
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    if not order.resume:
+        (order.out / JOURNAL).unlink(missing_ok=True)
+    keep_or_compare(order.out, facts, order.resume, "begin one with --warm-start in another --out")
 
 
 def _refuse(wrong: bool, why: str) -> None:

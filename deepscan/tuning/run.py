@@ -34,7 +34,7 @@ from deepscan.training.run import Order, opened, recall, train
 from deepscan.training.settings import as_overrides, settle
 from deepscan.training.start import check_init
 from deepscan.tuning import journal
-from deepscan.tuning.campaign import Campaign, check_folder, keep_or_compare, known_points, most_epochs
+from deepscan.tuning.campaign import Campaign, check_folder, check_settings, known_points, most_epochs
 from deepscan.tuning.journal import JOURNAL, Trial
 from deepscan.tuning.plan import DRIVER_CPUS, Share, TrialPlan, plan_trials
 from deepscan.tuning.report import page_of
@@ -110,7 +110,7 @@ def run_campaign(campaign: Campaign, watch: Watch) -> Found:
         )
         settings = settle(spec, campaign.fixed)
         data = opened(order, settings, watch)
-        keep_or_compare(campaign, space, data)
+        check_settings(campaign, space, data)
         watch.stage(f"Searching: {plan}")
         everywhere = dataclasses.replace(order, overrides=campaign.fixed, out=order.out.resolve())
         work = Work(order=everywhere, data=data, plan=plan)
