@@ -6,7 +6,6 @@ the mean of the folds' own figures stands beside them.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -25,7 +24,6 @@ from deepscan.fusion import LIMIT
 from deepscan.metrics import Evaluation, evaluate
 from deepscan.models.catalog import load_builtin
 from deepscan.report import Page, render, to_json
-from deepscan.training.record import begun
 from deepscan.training.run import Order, recall, train
 from deepscan.training.settings import settle
 from deepscan.watch import Numbered, Watch
@@ -45,8 +43,8 @@ class Folds:
     """What is to be cross-validated.
 
     Attributes:
-        order: How each fold is trained. Its ``out`` holds them all: OUT/fold-1 and so on; ``resume`` goes on
-            where it stopped. Splits that the data give are not used.
+        order: How each fold is trained. Its ``out`` and ``storage`` hold them all, in fold-1 and so on;
+            ``resume`` goes on where it stopped. Splits that the data give are not used.
         count: Number of folds.
         validation: What chooses the epoch and calibrates inside a fold: whole ``sources``, or, where there
             are too few, ``files`` whose sources train too.
@@ -104,6 +102,7 @@ def cross_validate(folds: Folds, watch: Watch) -> Result:
     evaluation = evaluate(as_predictions(judged), THRESHOLD, rng, Judging().replicates)
     result = Result(outcomes=tuple(outcomes), evaluation=evaluation, judged=judged)
     _publish(result, order)
+    order.place.send()
     return result
 
 
@@ -159,31 +158,32 @@ def _check(folds: Folds) -> None:
     if folds.count < 2 or not 0 < folds.share < 1:
         msg = f"Two folds or more and a share in (0, 1) are needed, not {folds.count} and {folds.share:g}."
         raise ConfigError(msg)
-    held = [out for number in range(folds.count) if begun(out := _folder(folds.order, number))]
+    places = [_below(folds.order, number).place for number in range(folds.count)]
+    held = [place.shared for place in places if place.begun]
     if held and not folds.order.resume:
-        msg = f"{held[0]} holds a training run. Add --resume to go on, or choose another --out."
+        msg = f"{held[0]} holds a training run. Add --resume to go on, or choose another place."
         raise ConfigError(msg)
 
 
-def _folder(order: Order, number: int) -> pathlib.Path:
-    return order.out / f"fold-{number + 1}"
+def _below(order: Order, number: int) -> Order:
+    return order.below(f"fold-{number + 1}")
 
 
 def _fold_order(folds: Folds, table: pa.Table, names: list[str], number: int) -> Order:
     """Write a fold's manifest; return the order to train on it."""
-    out = _folder(folds.order, number)
-    out.mkdir(parents=True, exist_ok=True)
+    order = _below(folds.order, number)
+    order.place.fetch()
+    order.out.mkdir(parents=True, exist_ok=True)
     manifest = table.set_column(table.column_names.index("split"), "split", pa.array(names))
-    pq.write_table(manifest, out / MANIFEST)
+    pq.write_table(manifest, order.out / MANIFEST)
     origin = dataclasses.replace(
         folds.order.origin,
-        path=out / MANIFEST,
+        path=order.out / MANIFEST,
         where=(),
         source_pattern=None,
         allow_leaks=folds.validation == "files",
     )
-    resume = folds.order.resume and begun(out)
-    return dataclasses.replace(folds.order, origin=origin, out=out, resume=resume)
+    return dataclasses.replace(order, origin=origin, resume=order.resume and order.place.begun)
 
 
 def _outcome(order: Order, watch: Watch) -> Outcome:

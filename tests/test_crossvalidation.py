@@ -1,5 +1,6 @@
 import contextlib
 import pathlib
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +72,7 @@ def trained(monkeypatch):
 
 def folds_of(data, **fields):
     order = {"model": "cnn", "origin": Origin(path=data, store=data.parent), "out": data.parent / "cv"}
-    order |= {name: fields.pop(name) for name in ("overrides", "resume") if name in fields}
+    order |= {name: fields.pop(name) for name in ("overrides", "resume", "storage") if name in fields}
     return Folds(order=Order(**order), **fields)
 
 
@@ -125,6 +126,22 @@ def test_an_interrupted_validation_goes_on_with_what_is_missing(data, trained):
         ("fold-2", True),
         ("fold-3", False),
     ]
+
+
+def test_the_storage_brings_back_what_the_folder_has_lost(data, trained):
+    kept, out = data.parent / "kept", data.parent / "cv"
+    cross_validate(folds_of(data, count=3, storage=str(kept)), LogWatch())
+    assert {order.storage for order in trained["orders"]} == {str(kept / f"fold-{n}") for n in (1, 2, 3)}
+    assert (kept / "report.html").is_file()
+    (kept / "fold-1" / RAY_RUN).mkdir()
+    (kept / "fold-1" / "history.jsonl").write_text("", encoding="utf-8")
+    shutil.rmtree(out)
+    with pytest.raises(ConfigError, match="fold-1 holds a training run"):
+        cross_validate(folds_of(data, count=3, storage=str(kept)), LogWatch())
+    trained["orders"].clear()
+    cross_validate(folds_of(data, count=3, storage=str(kept), resume=True), LogWatch())
+    assert [order.resume for order in trained["orders"]] == [True, False, False]
+    assert (out / "fold-1" / "history.jsonl").is_file()
 
 
 def test_what_cannot_be_done_is_refused_before_any_work(data, trained):

@@ -37,7 +37,7 @@ def data(
     model: Annotated[str, typer.Option(help="Model whose preparation and augmentation are used.")],
     out: Annotated[pathlib.Path, typer.Option(help="Folder for the ledger and data.json.")],
     workers: Workers = 2,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs that are read.")] = 2,
+    epochs: Annotated[int, typer.Option(min=2, help="Epochs that are read; the first warms up.")] = 4,
     settings: Set = None,
     where: Where = None,
     source_pattern: SourcePattern = None,
@@ -52,8 +52,9 @@ def data(
     from deepscan.cluster import connected
     from deepscan.console import grid, watching
     from deepscan.datasets.dataset import open_dataset
+    from deepscan.datasets.held import held_if_they_fit
     from deepscan.datasets.plan import Shape
-    from deepscan.datasets.throughput import KEPT, RAW, advice, measure, raw_chunks
+    from deepscan.datasets.throughput import HELD, KEPT, RAW, advice, measure, raw_chunks
     from deepscan.models.catalog import load_builtin
     from deepscan.training.run import LEDGER, training_stream
     from deepscan.training.settings import settle
@@ -65,8 +66,12 @@ def data(
     with watching(console) as watch, connected(address):
         opened = open_dataset(origin, chosen.prep, out / LEDGER, 1.0, watch)
         shape = Shape(world=1, batch_size=chosen.recipe.batch_size, example_bytes=opened.reader.example_bytes)
-        chunks = {KEPT: opened.chunks("train"), RAW: raw_chunks(opened, "train")}
-        streams = {name: training_stream(chosen, opened, found, shape) for name, found in chunks.items()}
+        kept = opened.chunks("train")
+        held = held_if_they_fit(opened, kept, watch)
+        sources = {KEPT: (opened, kept), HELD: (held, kept), RAW: (opened, raw_chunks(opened, "train"))}
+        if held is opened:
+            del sources[HELD]
+        streams = {name: training_stream(chosen, *source, shape) for name, source in sources.items()}
         rates = measure(streams, workers, epochs, watch)
     rows = [
         (

@@ -147,6 +147,11 @@ class Plan:
         """Number of Examples in the plan."""
         return len(self.chunk_of)
 
+    @property
+    def rows(self) -> int:
+        """Number of Examples in the batches of an epoch."""
+        return self.cut.steps * self.shape.batch_size * self.shape.world
+
     def unit(self, number: int) -> tuple[int, NDArray[np.int64]]:
         """Return the epoch of unit ``number`` (counted over the whole run) and its Examples in order."""
         epoch, index = divmod(number, self.cut.units)
@@ -165,7 +170,7 @@ class Plan:
         examples = np.repeat(starts, sizes) + within
         if self.weight_E is not None:
             examples = np.repeat(examples, self._times(epoch)[examples])
-        return np.resize(examples, self.cut.steps * self.shape.batch_size * self.shape.world)
+        return np.resize(examples, self.rows)
 
     def _times(self, epoch: int) -> NDArray[np.int64]:
         """Return how often each Example is seen in an epoch: as often as there are Examples, together.

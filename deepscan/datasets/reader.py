@@ -7,6 +7,7 @@ everything after the reader is the same for both.
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +15,18 @@ import pyarrow.compute as pc
 
 from deepscan.datasets.plan import Chunk
 from deepscan.datasets.pseudo import PseudoFakes
-from deepscan.datasets.store import USED, Store, file_id
+from deepscan.datasets.store import USED, file_id
 from deepscan.media.source import Limits, Media
-from deepscan.modalities import Example, Prep, batch
+from deepscan.modalities import Column, Example, Prep, batch
+
+
+class Shelf(Protocol):
+    """Where kept Examples lie: a ``Store``, or the memory of a cluster."""
+
+    columns: dict[str, Column]
+
+    def read(self, file: str, group: int, rows: Sequence[int], names: Sequence[str]) -> list[Example]:
+        """Read Examples of a row group, only the named columns."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,14 +34,14 @@ class Reader:
     """Reads Examples by chunk, in any process.
 
     Attributes:
-        store: The prepared store.
+        store: Where Examples are kept.
         prep: The Prep, for Examples that are not kept.
         limits: Limits on raw files.
         names: The columns to read.
         pseudo: Makes the Examples of chunks of pseudo-fakes; None = there are no such chunks.
     """
 
-    store: Store
+    store: Shelf
     prep: Prep
     limits: Limits
     names: tuple[str, ...]

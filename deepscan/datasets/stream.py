@@ -39,6 +39,9 @@ ROUNDS_AHEAD = 3
 PREFETCHED = 2
 """Batches that wait for a rank while it works on one."""
 
+OVERLAP = 2
+"""Tasks at a time for each that has a CPU: Ray Data may take .1 s to see that one has ended."""
+
 B = TypeVar("B")
 
 
@@ -210,7 +213,7 @@ class Supply:
 
     Attributes:
         cpus: Logical CPUs of a task.
-        tasks: Tasks that run at a time.
+        tasks: Tasks that have a CPU at a time.
     """
 
     cpus: float
@@ -223,7 +226,7 @@ def units_ahead(cut: Cut, supply: Supply) -> int:
     A rank gets no batch before ``PREFETCHED`` more are there, so these have to be due as well.
     """
     rounds = ROUNDS_AHEAD + -(-PREFETCHED // cut.unit_steps)
-    return supply.tasks + rounds * cut.world
+    return supply.tasks * OVERLAP + rounds * cut.world
 
 
 def start_pace(cut: Cut, supply: Supply) -> Any:
@@ -248,12 +251,7 @@ def training(stream: TrainingStream, epochs: range, supply: Supply, pace: Any) -
         source: TrainingStream = _fetched(shared)
         return source.unit(first + number)
 
-    return numbered(count, supply.cpus).map_batches(
-        unit,
-        batch_size=None,
-        num_cpus=supply.cpus,
-        compute=ray.data.TaskPoolStrategy(size=supply.tasks),
-    )
+    return each_of(count, unit, supply.cpus / OVERLAP, supply.tasks * OVERLAP)
 
 
 def paced(batches: Iterable[B], cut: Cut, pace: Any) -> Iterator[B]:
@@ -285,7 +283,7 @@ def evaluation(chunks: Sequence[Chunk], reader: Reader, cpus: float) -> ray.data
         made: dict[str, NDArray[Any]] = source.labelled(all_chunks[int(rows["id"][0]) * size :][:size])
         return made
 
-    return numbered(tasks, cpus).map_batches(piece, batch_size=None, num_cpus=cpus)
+    return each_of(tasks, piece, cpus)
 
 
 class Numbers(Datasource):
@@ -311,12 +309,22 @@ class Numbers(Datasource):
         return [ReadTask(functools.partial(_number, n), facts) for n in range(self.count)]
 
 
-def numbered(count: int, cpus: float) -> ray.data.Dataset:
-    """Return the numbers from 0 on as a data set whose tasks take so many logical CPUs."""
-    numbers: ray.data.Dataset = ray.data.read_datasource(
-        Numbers(count), num_cpus=cpus, override_num_blocks=count
-    )
-    return numbers
+def each_of(
+    count: int, make: Callable[[Any], Any], cpus: float, tasks: int | None = None
+) -> ray.data.Dataset:
+    """Return what a function makes of the numbers from 0 on, each in a task of its own.
+
+    Args:
+        count: How many numbers.
+        make: Makes a block of a number, given as the column ``id``.
+        cpus: Logical CPUs of a task.
+        tasks: Tasks at a time; None = as many as there is room for.
+    """
+    # Reading and making become one step, and share the CPUs, only where all of this is the same.
+    alike: dict[str, Any] = {"num_cpus": cpus, "compute": ray.data.TaskPoolStrategy(size=tasks)}
+    numbers = ray.data.read_datasource(Numbers(count), override_num_blocks=count, **alike)
+    made: ray.data.Dataset = numbers.map_batches(make, batch_size=None, **alike)
+    return made
 
 
 def _number(number: int) -> list[pa.Table]:

@@ -2,7 +2,8 @@
 
 All ways do the same work, ``TrainingStream.unit``, for the same units in the same order, once with Examples
 that are kept in the store and once from the raw files. What differs is who calls it: this process, the worker
-processes of a DataLoader, or the tasks of Ray Data.
+processes of a DataLoader, or the tasks of Ray Data. These alone can read kept Examples that are held in the
+memory of the cluster, which is what training does where there is room.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from deepscan.datasets.plan import Chunk
 from deepscan.datasets.stream import Supply, TrainingStream
 from deepscan.watch import Watch
 
-KEPT, RAW = "kept", "raw"
+KEPT, HELD, RAW = "kept", "kept, held in memory", "raw"
 BARE, LOADER, RAY = "bare work, times the processes", "DataLoader", "Ray Data"
 WORTH_KEEPING = 1.2
 """Examples are kept where this is so many times faster than decoding them anew."""
@@ -31,12 +32,12 @@ class Rate:
     """How fast one way is.
 
     Attributes:
-        source: ``kept`` or ``raw``.
+        source: ``kept``, these ``held in memory``, or ``raw``.
         way: Who did the work.
         start_s: Seconds until the first batch.
-        examples_per_s: Examples a second after that.
-        ratio: The rate beside that of the DataLoader from the same source.
-        of_limit: The rate beside that of the bare work from the same source, times the processes.
+        examples_per_s: Examples a second after the first epoch, when all processes have started.
+        ratio: The rate beside that of the DataLoader from the same files.
+        of_limit: The rate beside that of the bare work from the same files, times the processes.
     """
 
     source: str
@@ -53,38 +54,40 @@ def measure(streams: dict[str, TrainingStream], processes: int, epochs: int, wat
     Args:
         streams: The training stream by source, each planned for one worker.
         processes: Worker processes of the DataLoader, and tasks of Ray Data.
-        epochs: Epochs that are read.
+        epochs: Epochs that are read, at least 2; the first warms up.
         watch: Follows the work.
     """
-    rates = []
+    found: dict[tuple[str, str], tuple[float, float]] = {}
     for source, training in streams.items():
-        found = {}
         for way, batches in _WAYS.items():
+            if source == HELD and way != RAY:
+                continue
             watch.stage(f"{source}: {way}")
-            start_s, rate = _timed(batches(training, processes, epochs))
-            found[way] = (start_s, rate * processes if way == BARE else rate)
-        rates += [
+            start_s, rate = _timed(batches(training, processes, epochs), training.plan.rows)
+            found[source, way] = (start_s, rate * processes if way == BARE else rate)
+    rates = []
+    for (source, way), (start_s, rate) in found.items():
+        files = KEPT if source == HELD else source
+        rates.append(
             Rate(
                 source=source,
                 way=way,
                 start_s=start_s,
                 examples_per_s=rate,
-                ratio=rate / found[LOADER][1],
-                of_limit=rate / found[BARE][1],
+                ratio=rate / found[files, LOADER][1],
+                of_limit=rate / found[files, BARE][1],
             )
-            for way, (start_s, rate) in found.items()
-        ]
+        )
     return rates
 
 
 def advice(rates: list[Rate]) -> str:
     """Say which way of training suits the machine, with the figures it rests on."""
-    kept, raw = (
-        next(r.examples_per_s for r in rates if (r.source, r.way) == (source, RAY)) for source in (KEPT, RAW)
-    )
-    if kept > WORTH_KEEPING * raw:
-        return f"Train with --materialize: kept Examples arrive {kept / raw:.1f} times faster than raw files."
-    return f"Train from raw files: keeping Examples would make them arrive {kept / raw:.1f} times as fast."
+    streamed = {r.source: r.examples_per_s for r in rates if r.way == RAY}
+    faster = max(rate for source, rate in streamed.items() if source != RAW) / streamed[RAW]
+    if faster > WORTH_KEEPING:
+        return f"Train with --materialize: kept Examples arrive {faster:.1f} times faster than raw files."
+    return f"Train from raw files: keeping Examples would make them arrive {faster:.1f} times as fast."
 
 
 def raw_chunks(data: DataSet, split: str) -> list[Chunk]:
@@ -141,11 +144,17 @@ _WAYS: dict[str, Callable[[TrainingStream, int, int], Iterable[Any]]] = {
 }
 
 
-def _timed(batches: Iterable[Any]) -> tuple[float, float]:
-    """Return the seconds until the first batch, and the Examples a second after it."""
+def _timed(batches: Iterable[Any], warm: int) -> tuple[float, float]:
+    """Return the seconds until the first batch, and the Examples a second once so many have come."""
     begin_s = time.perf_counter()
-    iterator = iter(batches)
-    next(iterator)
-    first_s = time.perf_counter()
-    examples = sum(len(np.asarray(batch["label"])) for batch in iterator)
-    return first_s - begin_s, examples / (time.perf_counter() - first_s)
+    first_s = warm_s = 0.0
+    seen = examples = 0
+    for batch in batches:
+        count = len(np.asarray(batch["label"]))
+        first_s = first_s or time.perf_counter()
+        if warm_s:
+            examples += count
+        seen += count
+        if seen >= warm and not warm_s:
+            warm_s = time.perf_counter()
+    return first_s - begin_s, examples / (time.perf_counter() - warm_s)

@@ -110,11 +110,6 @@ class Place:
             storage.copy_folder(str(self.out.resolve()), self.storage)
 
 
-def begun(out: pathlib.Path, location: str = "") -> bool:
-    """Tell whether there is a training run, ended or not."""
-    return Place(out, location).begun
-
-
 def checkpoint_name(epoch: int) -> str:
     """Return the name of the folder of a checkpoint."""
     return f"epoch-{epoch:05d}"

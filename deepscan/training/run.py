@@ -15,6 +15,7 @@ from deepscan.bundle import Bundle, Card
 from deepscan.calibration import Kind
 from deepscan.cluster import Resources, available, connected, node_cpus, plan_resources, when_there_is_room
 from deepscan.datasets.dataset import DataSet, Origin, account, open_dataset
+from deepscan.datasets.held import held_if_they_fit
 from deepscan.datasets.plan import Chunk, Plan, Shape
 from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.sampling import weights
@@ -218,6 +219,7 @@ def opened(order: Order, settings: Settings, watch: Watch) -> DataSet:
     pseudo = pseudo_fakes(settings)
     origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None, patience_s=order.patience_s)
     data = open_dataset(origin, settings.prep, order.out / LEDGER, 1.0, watch)
+    data = held_if_they_fit(data, data.chunks("train") + data.chunks("val"), watch)
     return data if pseudo is None else data.with_pseudo_fakes(pseudo)
 
 

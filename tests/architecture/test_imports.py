@@ -48,6 +48,7 @@ HOMES = {
 }
 RAY_MODULES = {
     "deepscan.cluster",
+    "deepscan.datasets.held",
     "deepscan.datasets.stream",
     "deepscan.training.fit",
     "deepscan.training.record",

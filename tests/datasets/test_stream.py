@@ -1,4 +1,4 @@
-"""The parts of the stream that need no cluster; tests/training/test_fit.py runs the whole."""
+"""The parts of the stream; tests/training/test_fit.py runs the whole."""
 
 import asyncio
 
@@ -86,3 +86,15 @@ def test_batches_pass_unchanged_and_each_used_round_is_told_once(cut, told):
     pace = FakePace()
     assert list(stream.paced(iter(range(8)), cut, pace)) == list(range(8))
     assert pace.told == told
+
+
+@pytest.mark.ray
+def test_reading_and_making_are_one_step(ray_cluster):
+    """Ray Data would divide the CPUs between them: half of them made units, the others numbers."""
+
+    def doubled(rows):
+        return {"id": rows["id"] * 2}
+
+    made = stream.each_of(5, doubled, cpus=0.5, tasks=2).materialize()
+    assert "ReadNumbers->MapBatches(doubled)" in made.stats()
+    assert [row["id"] for row in made.take_all()] == [0, 2, 4, 6, 8]
