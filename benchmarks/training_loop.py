@@ -171,7 +171,7 @@ def main() -> None:
     }
     given.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1)
-    (given.out / f"training_loop-{given.model}.json").write_text(text + "\n", encoding="utf-8")
+    (given.out / f"training_loop-{given.model}-{given.workers}.json").write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
