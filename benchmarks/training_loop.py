@@ -171,7 +171,8 @@ def main() -> None:
     }
     given.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=1)
-    (given.out / f"training_loop-{given.model}-{given.workers}.json").write_text(text + "\n", encoding="utf-8")
+    name = f"training_loop-{given.model}-{given.workers}.json"
+    (given.out / name).write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
