@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deepscan.cluster import Resources, connected
 from deepscan.datasets.dataset import divide
-from deepscan.datasets.store import Store
+from deepscan.datasets.store import Store, file_id
 from deepscan.modalities import Column
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
@@ -80,7 +80,7 @@ def preview(order: Order) -> dict[str, str]:
         **_of_resources(resources),
         "steps": _of_steps(manifest, settings.recipe, order),
         "memory": _of_memory(memory, settings.recipe),
-        "prepared": _of_store(order, settings, len(manifest)),
+        "prepared": _of_store(order, settings, manifest["path"].to_pylist()),
         "written": _of_folder(order, memory, settings.recipe),
     }
 
@@ -156,13 +156,14 @@ def _of_memory(memory: Memory, recipe: Recipe) -> str:
     return f"{_mib(memory.total)} a worker beside its libraries ({told}); at most, with {recipe.amp=}"
 
 
-def _of_store(order: Order, settings: Settings, files: int) -> str:
+def _of_store(order: Order, settings: Settings, paths: Sequence[str]) -> str:
     store = Store(order.origin.store, settings.prep)
-    known = len(set(store.index("examples", "ledger")["path"].to_pylist())) if store.path.exists() else 0
+    looked_at = set(store.index("examples", "ledger")["id"].to_pylist())
+    known = sum(file_id(path) in looked_at for path in paths)
     columns = settings.prep.columns.values()
     row = sum(math.prod(c.shape) * np.dtype(c.dtype).itemsize for c in columns)
     kept = f"up to {_mib(row)} an Example" if order.origin.keep else "the ledger only"
-    return f"{known} of {files} files are accounted for in {store.path}; the others will be: {kept}"
+    return f"{known} of {len(paths)} files are accounted for in {store.path}; the others will be: {kept}"
 
 
 def _of_folder(order: Order, memory: Memory, recipe: Recipe) -> str:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from deepscan.datasets.dataset import Origin
+from deepscan.datasets.store import Row, Store
 from deepscan.errors import ConfigError, DataError, ResourceError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Optimizer
@@ -49,6 +50,17 @@ def test_a_dry_run_tells_all_and_writes_nothing(order, tmp_path):
     assert told["steps"].startswith("7 epochs of 2 or more, 5 Examples a worker")
     assert told["prepared"].startswith("0 of 40 files")
     assert str(order.out) in told["written"]
+
+
+def test_what_is_prepared_of_other_data_does_not_count(order, tmp_path):
+    spec = load_builtin().get(order.model)
+    prep = settle(spec, order.overrides).prep
+    own = sorted(str(path) for path in order.origin.path.rglob("*.png"))[:3]
+    strange = tmp_path / "strange.png"
+    strange.write_bytes(pathlib.Path(own[0]).read_bytes())
+    rows = [Row(path, 0, "corrupt", "", None) for path in [*own, str(strange)]]
+    Store(order.origin.store, prep).write(rows, "ledger")
+    assert preview(order)["prepared"].startswith("3 of 40 files")
 
 
 def settings_of(name, *overrides):
