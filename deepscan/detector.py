@@ -15,10 +15,9 @@ from deepscan.formats import Runner
 from deepscan.fusion import Vote
 from deepscan.modalities import Example, Modality, Outputs, Prep, Prepared, batch
 from deepscan.modalities.catalog import load_builtin as load_modalities
-from deepscan.verdict import Abstention, Part, Score, Uncertainty
+from deepscan.verdict import FAILED, Abstention, Part, Score, Uncertainty
 
 MEASURED = "measured_"
-FAILED = "failed"
 UNKNOWN = Uncertainty(low=0.0, high=1.0, files=0)
 
 

@@ -152,28 +152,54 @@ def conclude(
     )
 
 
-def resample(detectors: "Sequence[Detector]", frames: int) -> "list[Detector]":
+def check_frames(sampling: Iterable[bool], policy: FusionPolicy) -> None:
+    """Check that the number of frames may be set.
+
+    Args:
+        sampling: Of each detector that is asked, whether it looks at a number of frames of a clip.
+        policy: How their votes are fused.
+
+    Raises:
+        ConfigError: None of them does, or the policy was fitted to the frames that they look at.
+    """
+    if not any(sampling):
+        msg = "None of these bundles looks at several frames of a clip; leave out the number of frames."
+        raise ConfigError(msg)
+    if policy.operating is not None:
+        msg = "An ensemble was fitted to the frames that its bundles look at; leave out their number, or it."
+        raise ConfigError(msg)
+
+
+def resample(
+    detectors: "Sequence[Detector]", frames: int, policy: FusionPolicy | None = None
+) -> "list[Detector]":
     """Return the detectors, those that look at several frames of a clip with another number of them.
 
     Their Prep is another then, and so is the id that they have in verdicts. Calibration and operating
     point stay those of the number that they were trained with.
 
     Raises:
-        ConfigError: None of them samples frames.
+        ConfigError: As ``check_frames``.
     """
-    if not any(_samples(detector) for detector in detectors):
-        msg = "None of these bundles looks at several frames of a clip; leave out --frames."
-        raise ConfigError(msg)
-    return [_resampled(detector, frames) if _samples(detector) else detector for detector in detectors]
+    check_frames((samples_frames(detector.prep) for detector in detectors), policy or FusionPolicy())
+    return [resampled(each, frames) if samples_frames(each.prep) else each for each in detectors]
 
 
-def _samples(detector: "Detector") -> bool:
-    return isinstance(getattr(detector.prep, "sampling", None), Sampling)
+def samples_frames(prep: Prep) -> bool:
+    """Tell whether a Prep looks at a number of frames of a clip that can be set."""
+    return isinstance(getattr(prep, "sampling", None), Sampling)
 
 
-def _resampled(detector: "Detector", frames: int) -> "Detector":
-    old: Any = detector.prep
-    prep = dataclasses.replace(old, sampling=dataclasses.replace(old.sampling, count=frames))
+def with_frames(prep: Prep, frames: int) -> Prep:
+    """Return a Prep that samples frames with another number of them."""
+    old: Any = prep
+    again: Prep = dataclasses.replace(old, sampling=dataclasses.replace(old.sampling, count=frames))
+    return again
+
+
+def resampled(detector: "Detector", frames: int) -> "Detector":
+    """Return a detector that samples frames with another number of them, and with an id that says so."""
+    prep = with_frames(detector.prep, frames)
     card = dataclasses.replace(detector.bundle.card, prep=config.to_dict(prep), prep_digest=prep.digest)
     return dataclasses.replace(detector, prep=prep, bundle=dataclasses.replace(detector.bundle, card=card))
 

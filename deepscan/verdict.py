@@ -10,6 +10,9 @@ from typing import Any, Literal
 Label = Literal["real", "fake", "inconclusive"]
 Box = tuple[float, float, float, float]
 
+FAILED = "failed"
+"""Reason of an abstention that says nothing of the file: the detector broke on it."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Region:
@@ -168,6 +171,11 @@ class Verdict:
     media: MediaFacts
     bundles: tuple[str, ...]
     elapsed_ms: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether some detector broke on the file, so that it may say more when it is asked again."""
+        return any(abstention.reason == FAILED for abstention in self.abstentions)
 
 
 def to_dict(verdict: Verdict) -> dict[str, Any]:

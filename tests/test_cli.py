@@ -266,7 +266,7 @@ def test_an_ensemble_file_is_taken_like_a_bundle(files, ensemble):
     assert line["probability"] == pytest.approx(1 / (1 + 2.718281828459045**-3))
     done = run("predict", files[0], "--bundle", ensemble, "--device", "cpu", "--frames", "5")
     assert done.exit_code == 2
-    assert "leave out --frames" in done.stderr
+    assert "leave out the number of frames" in done.stderr
 
 
 def test_an_ensemble_is_shown(ensemble):
@@ -317,7 +317,7 @@ def test_a_clip_and_its_sound_are_joined(monkeypatch, files, bundle):
         ("--audio a.wav", "give both"),
         ("", "nothing to judge"),
         ("a.png --json --timeline", "leave out --timeline"),
-        ("one.png --frames 5", "leave out --frames"),
+        ("one.png --frames 5", "leave out the number of frames"),
     ],
 )
 def test_options_that_cannot_be_followed_are_refused(words, complaint, bundle):

@@ -188,7 +188,7 @@ def test_another_number_of_frames_is_another_prep_and_another_id(detectors):
 
 
 def test_frames_mean_nothing_to_detectors_of_pictures(detectors):
-    with pytest.raises(ConfigError, match="leave out --frames"):
+    with pytest.raises(ConfigError, match="leave out the number of frames"):
         resample(detectors, 5)
 
 

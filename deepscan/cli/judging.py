@@ -95,10 +95,8 @@ def _load(chosen: "Selection", device: str, frames: int | None) -> "list[Detecto
     detectors = [Detector.load(path, device) for path in chosen.bundles]
     if frames is None:
         return detectors
-    if chosen.policy.operating is not None:
-        msg = "An ensemble was fitted to the frames that its bundles look at; leave out --frames, or it."
-        raise ConfigError(msg)
+    others = resample(detectors, frames, chosen.policy)
     complain(
         "Note", f"probabilities and thresholds were not fitted with --frames {frames}; bundle ids differ."
     )
-    return resample(detectors, frames)
+    return others

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import pathlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -83,16 +83,7 @@ class Media:
         """
         pictures._require_pictures()
         sound._require_sound()
-        both = pictures.facts, sound.facts
-        facts = dataclasses.replace(
-            pictures.facts,
-            name=" + ".join(each.name for each in both),
-            bytes=sum(each.bytes for each in both),
-            sha256=hashlib.sha256("".join(each.sha256 for each in both).encode()).hexdigest(),
-            has_sound=True,
-            notes=tuple(f"{each.name}: {note}" for each in both for note in each.notes),
-        )
-        return cls(pictures.data, facts, sound)
+        return cls(pictures.data, facts_together([pictures.facts, sound.facts]), sound)
 
     @functools.cached_property
     def picture_HWC(self) -> NDArray[np.uint8]:
@@ -137,3 +128,20 @@ class Media:
         if not self.facts.has_sound:
             msg = f"{self.facts.name!r} has no sound track; give a file with sound."
             raise NoSoundError(msg)
+
+
+def facts_together(files: Sequence[MediaFacts]) -> MediaFacts:
+    """Return the facts of several files that are one case: of one file its own, else those of all.
+
+    Kind, container, size and length are those of the first; the digest is that of their digests.
+    """
+    if len(files) == 1:
+        return files[0]
+    return dataclasses.replace(
+        files[0],
+        name=" + ".join(each.name for each in files),
+        bytes=sum(each.bytes for each in files),
+        sha256=hashlib.sha256("".join(each.sha256 for each in files).encode()).hexdigest(),
+        has_sound=any(each.has_sound for each in files),
+        notes=tuple(f"{each.name}: {note}" for each in files for note in each.notes),
+    )

@@ -14,7 +14,7 @@ from deepscan.errors import AbstainError, UnknownNameError
 from deepscan.media.source import Media
 from deepscan.recipe import Augment
 from deepscan.registry import Registry, nearest
-from deepscan.verdict import Region
+from deepscan.verdict import MediaFacts, Region
 
 Example = dict[str, NDArray[Any]]
 """Fixed-shape arrays by column name, as declared by ``Prep.columns``; no batch axis."""
@@ -118,6 +118,7 @@ class Modality:
         augment: Random training-time change of one Example; draws only from the generator given.
         aggregate: Logits of a file's parts, float32 [P] -> the file's logit.
         locate: Where in the media an Example comes from.
+        example: What a file of this kind is, made up, for pages that document the service.
         moments: Where in the media the moments of an Example are that a model tells apart: ``(example,
             count) -> regions``, at most ``count``, those of the first moments. None = there are none.
         forgeries: Ways of making pseudo-fakes, by the name that a recipe gives.
@@ -130,6 +131,7 @@ class Modality:
     augment: Callable[[Example, Augment, np.random.Generator], Example]
     aggregate: Callable[[NDArray[np.float32]], float]
     locate: Callable[[Example], Region]
+    example: MediaFacts
     moments: Callable[[Example, int], list[Region]] | None = None
     forgeries: Mapping[str, Forgery] = dataclasses.field(default_factory=dict)
 

@@ -18,7 +18,7 @@ from deepscan.media.source import Media
 from deepscan.media.spectra import FrontEnd
 from deepscan.modalities import MODALITIES, Column, Example, Forgery, Modality
 from deepscan.recipe import Augment
-from deepscan.verdict import Region
+from deepscan.verdict import MediaFacts, Region
 
 PREP_VERSION = 1
 """Part of every digest; goes up with any change of code that changes an Example."""
@@ -318,6 +318,15 @@ MODALITIES.register(
         augment=augment_sound,
         aggregate=_aggregate,
         locate=_locate,
+        example=MediaFacts(
+            name="voice.wav",
+            kind="audio",
+            container="wav",
+            bytes=384044,
+            sha256="0" * 64,
+            duration_s=12.0,
+            has_sound=True,
+        ),
         moments=_moments,
         forgeries={
             "copy-synthesis": Forgery(

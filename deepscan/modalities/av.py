@@ -18,7 +18,7 @@ from deepscan.modalities.audio import FULL_SCALE, SILENCE_DB
 from deepscan.modalities.image import draw_changes
 from deepscan.modalities.settings import FinderChoice
 from deepscan.recipe import Augment
-from deepscan.verdict import Box, Region
+from deepscan.verdict import Box, MediaFacts, Region
 
 Sound = NDArray[np.float32]
 
@@ -310,6 +310,17 @@ MODALITIES.register(
         augment=augment_av,
         aggregate=_aggregate,
         locate=_locate,
+        example=MediaFacts(
+            name="talk.mp4",
+            kind="video",
+            container="mp4",
+            bytes=2260017,
+            sha256="0" * 64,
+            width_px=1280,
+            height_px=720,
+            duration_s=14.2,
+            has_sound=True,
+        ),
         moments=_moments,
     ),
 )

@@ -16,7 +16,7 @@ from deepscan.media.source import Media
 from deepscan.modalities import ALPHA, MODALITIES, Column, Example, Forgery, Modality, settings
 from deepscan.modalities.settings import FinderChoice
 from deepscan.recipe import Augment
-from deepscan.verdict import Box, Region
+from deepscan.verdict import Box, MediaFacts, Region
 
 PREP_VERSION = 1
 """Part of every digest; goes up with any change of code that changes an Example."""
@@ -328,6 +328,15 @@ MODALITIES.register(
         augment=augment_pixels,
         aggregate=_aggregate,
         locate=_locate,
+        example=MediaFacts(
+            name="photo.jpg",
+            kind="image",
+            container="jpeg",
+            bytes=84213,
+            sha256="0" * 64,
+            width_px=640,
+            height_px=480,
+        ),
         forgeries={
             "self-blended": Forgery(
                 summary="The face blended into itself, a little off in place, colour and sharpness",

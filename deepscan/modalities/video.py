@@ -16,7 +16,7 @@ from deepscan.modalities import MODALITIES, Column, Example, Modality, settings
 from deepscan.modalities.image import draw_changes
 from deepscan.modalities.settings import FinderChoice
 from deepscan.recipe import Augment
-from deepscan.verdict import Box, Region
+from deepscan.verdict import Box, MediaFacts, Region
 
 PREP_VERSION = 1
 """Part of every digest; goes up with any change of code that changes an Example."""
@@ -285,6 +285,16 @@ MODALITIES.register(
         augment=augment_frames,
         aggregate=_aggregate,
         locate=_locate,
+        example=MediaFacts(
+            name="clip.mp4",
+            kind="video",
+            container="mp4",
+            bytes=1742038,
+            sha256="0" * 64,
+            width_px=1280,
+            height_px=720,
+            duration_s=14.2,
+        ),
         moments=_moments,
     ),
 )

@@ -18,12 +18,16 @@ from ray import serve as ray_serve
 from ray.serve import Application, Deployment
 from ray.serve.config import RequestRouterConfig
 
+from deepscan import pipeline
 from deepscan.cluster import available
 from deepscan.errors import ResourceError, ServiceError
-from deepscan.media.source import Limits
 from deepscan.serving.api import build_api
+from deepscan.serving.backend import ModelFacts
 from deepscan.serving.config import ServeArgs, Stage
-from deepscan.serving.ensemble import Ensemble, EnsembleBackend, Group
+from deepscan.serving.ensemble import Panel
+from deepscan.serving.handles import RemoteAnalyzers, RemoteDesk, RemoteEnsemble, RemoteGroup, RemoteMemory
+from deepscan.serving.memory import Remembering
+from deepscan.serving.replica import Analyze, Desk, Planner, Prepare, Remembered, Replica
 
 if TYPE_CHECKING:
     from deepscan.bundle import Bundle
@@ -44,21 +48,28 @@ ROUTER = RequestRouterConfig.model_validate({"initial_backoff_s": 0.002, "max_ba
 
 @ray_serve.ingress()
 class Ingress:
-    """Speaks HTTP: the routes, with the Ensemble behind them."""
+    """Speaks HTTP: the routes, with the stages behind them."""
 
-    def __init__(self, backend: EnsembleBackend, limits: Limits, retry_after_s: int) -> None:
-        """Keep what the routes need; see ``build_api``."""
+    def __init__(
+        self, backend: RemoteEnsemble, memory: RemoteMemory, desk: RemoteDesk, args: ServeArgs
+    ) -> None:
+        """Keep what the routes need."""
         self._backend = backend
-        self._limits = limits
-        self._retry_after_s = retry_after_s
+        self._memory = memory
+        self._desk = desk
+        self._args = args
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the routes on the replica, which spares the application from being pickled."""
-        return build_api(self._backend, self._limits, self._retry_after_s)
+        backend = Remembering(self._backend, self._memory, self._args.bundles)
+        return build_api(backend, self._desk, self._args.rules())
 
 
 def build(args: ServeArgs) -> Application:
-    """Draw the graph for a set of bundles: Ingress, Ensemble, and Prepare with Replica for each Prep.
+    """Draw the graph for a set of bundles.
+
+    Ingress asks the Ensemble, which asks Prepare and Replica of each Prep, and Analyze; Memory and Jobs
+    are what all processes of Ingress share.
 
     Raises:
         BundleError: A bundle or ensemble cannot be used.
@@ -71,12 +82,19 @@ def build(args: ServeArgs) -> Application:
         load_plugin(pathlib.Path(plugin))
     chosen = _select(args)
     groups = [_group(members, args) for members in _by_prep(chosen)]
-    ensemble = _deployment(Ensemble, args.ensemble).bind(groups, chosen.policy)
-    modalities = tuple(dict.fromkeys(group.modality for group in groups))
+    models = [facts for group in groups for facts in group.models]
+    analyze = _deployment(Analyze, args.evidence).bind(args.evidence.max_ongoing)
+    panel = Panel(bundles=frozenset(facts.id for facts in models), policy=chosen.policy)
+    planner = _deployment(Planner, args.ensemble, name="Ensemble").bind(
+        groups, {"": panel}, RemoteAnalyzers(cast(Any, analyze))
+    )
+    backend = RemoteEnsemble(cast(Any, planner), tuple(dict.fromkeys(facts.modality for facts in models)))
+    remembered = _deployment(Remembered, args.shared, name="Memory").bind(args.verdict_cache_bytes)
+    memory = RemoteMemory(cast(Any, remembered))
+    desk = _deployment(Desk, args.shared, name="Jobs").bind(backend, memory, args.bundles)
     full = {"status_code": 503, "retry_after_s": args.retry_after_s}
     ingress = _deployment(Ingress, args.ingress, backpressure_config=full)
-    backend = EnsembleBackend(cast(Any, ensemble), modalities)
-    return ingress.bind(backend, args.limits, args.retry_after_s)
+    return ingress.bind(backend, memory, RemoteDesk(cast(Any, desk)), args)
 
 
 def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True) -> str:
@@ -135,20 +153,19 @@ def _by_prep(chosen: "Selection") -> "list[list[Bundle]]":
     return [list(members) for _, members in itertools.groupby(bundles, key=_digest)]
 
 
-def _group(bundles: "list[Bundle]", args: ServeArgs) -> Group:
+def _group(bundles: "list[Bundle]", args: ServeArgs) -> RemoteGroup:
     """Bind the two stages of the bundles that share a Prep; Serve puts handles in their places."""
-    from deepscan.serving.replica import Prepare, Replica
-
-    card = bundles[0].card
+    card, prep = bundles[0].card, bundles[0].prep()
     suffix = f"{card.modality}-{card.prep_digest[:8]}"
     paths = [str(bundle.path) for bundle in bundles]
     plugins = [str(pathlib.Path(plugin).resolve()) for plugin in args.plugins]
     batching = {"batch_size": args.batch_size, "batch_wait_s": args.batch_wait_s}
     prepare = _deployment(Prepare, args.prepare, name=f"Prepare-{suffix}")
     replica = _deployment(Replica, args.replica, name=f"Replica-{suffix}", user_config=batching)
-    return Group(
-        modality=card.modality,
-        prepare=cast(Any, prepare.bind(bundles[0].prep())),
+    return RemoteGroup(
+        models=tuple(ModelFacts.of(bundle.card) for bundle in bundles),
+        samples_frames=pipeline.samples_frames(prep),
+        prepare=cast(Any, prepare.bind(prep, args.prepare.max_ongoing, args.prepared_cache_bytes)),
         replica=cast(Any, replica.bind(paths, plugins, args.device, args.replica.cpus)),
     )
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from deepscan import config
 from deepscan.errors import ConfigError
 from deepscan.media.source import Limits
+from deepscan.serving.api import Rules
 
 
 def _listed(value: Any) -> Any:
@@ -88,13 +89,18 @@ class ServeArgs(BaseModel):
         plugins: Python files that define models of these bundles; they are executed.
         device: Where models run: ``auto``, ``cpu``, ``cuda``.
         limits: What is refused before it is decoded.
+        max_batch_files: Files that a batch may hold.
         batch_size: Requests whose parts go through a model together, at most.
         batch_wait_s: How long a batch waits for more requests; 0 = take what has queued.
         retry_after_s: What a client is told to wait when the service is full.
+        verdict_cache_bytes: Room for verdicts that were given, shared by all processes; 0 = keep none.
+        prepared_cache_bytes: Room for prepared files in each process that prepares; 0 = keep none.
         ingress: Processes that speak HTTP.
         ensemble: Processes that plan and fuse.
         prepare: Processes that decode and prepare, for each distinct preparation.
         replica: Processes that run models, for each distinct preparation.
+        evidence: Processes whose analyzers measure files.
+        shared: The two processes that remember verdicts and hold jobs; there is one of each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -104,13 +110,18 @@ class ServeArgs(BaseModel):
     plugins: Texts = ()
     device: str = "auto"
     limits: Annotated[Limits, BeforeValidator(_limits)] = Limits()
+    max_batch_files: int = Field(default=16, ge=1)
     batch_size: int = Field(default=8, ge=1)
     batch_wait_s: float = Field(default=0.0, ge=0)
     retry_after_s: int = Field(default=1, ge=1)
+    verdict_cache_bytes: int = Field(default=64 * 2**20, ge=0)
+    prepared_cache_bytes: int = Field(default=128 * 2**20, ge=0)
     ingress: Stage = Stage(cpus=0.1, max_ongoing=64)
     ensemble: Stage = Stage(cpus=0.1, max_ongoing=64)
     prepare: Stage = Stage(cpus=0.3, max_ongoing=8)
     replica: Stage = Stage(cpus=0.4, max_ongoing=16)
+    evidence: Stage = Stage(cpus=0.1, max_ongoing=4)
+    shared: Stage = Stage(cpus=0.05, max_ongoing=128, max_queued=256)
 
     @pydantic.model_validator(mode="after")
     def _next_batch_is_there(self) -> Self:
@@ -122,6 +133,12 @@ class ServeArgs(BaseModel):
             raise ValueError(msg)
         return self
 
+    def rules(self) -> Rules:
+        """Return what the routes allow."""
+        return Rules(
+            limits=self.limits, max_batch_files=self.max_batch_files, retry_after_s=self.retry_after_s
+        )
+
     def fitted(self, preps: int, cpus: float) -> Self:
         """Return the arguments with all reservations cut alike, so that they fit into the cluster together.
 
@@ -132,7 +149,7 @@ class ServeArgs(BaseModel):
             preps: Distinct preparations of the bundles.
             cpus: CPUs of the cluster.
         """
-        counts = {"ingress": 1, "ensemble": 1, "prepare": preps, "replica": preps}
+        counts = {"ingress": 1, "ensemble": 1, "prepare": preps, "replica": preps, "evidence": 1, "shared": 2}
         stages: dict[str, Stage] = {name: getattr(self, name) for name in counts}
         needed = sum(counts[name] * stage.cpus * stage.min_replicas for name, stage in stages.items())
         if needed <= cpus:

@@ -1,134 +1,235 @@
-"""The middle of the Serve graph: chooses who looks at a file, asks them together, fuses the answers."""
+"""The middle of the service: chooses who looks at a file, asks them together, fuses the answers.
+
+It makes the calls of ``pipeline.analyze``, each of them wherever its group lives: in this process
+(``local``) or in replicas of Ray Serve (``handles``). It knows neither Ray nor HTTP nor torch.
+"""
 
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any, TypeVar
-
-from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError, RayServeException
-from ray.serve.handle import DeploymentHandle
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 from deepscan import pipeline
-from deepscan.errors import DeepscanError, OverloadedError, ServiceError
-from deepscan.fusion import FusionPolicy
-from deepscan.media.source import Media
+from deepscan.errors import MediaError, UnsupportedMediaError
+from deepscan.fusion import FusionPolicy, Vote
+from deepscan.media.source import Media, facts_together
+from deepscan.modalities import Prepared
+from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.pipeline import Outcome
-from deepscan.serving.api import ModelFacts
-from deepscan.verdict import Verdict
+from deepscan.serving.backend import Answer, ModelFacts, Progress, Question
+from deepscan.verdict import Evidence
 
-T = TypeVar("T")
-
-HEALTH_TIMEOUT_S = 2.0
-"""How long a stage may take to say that it is there."""
+PREPARE, MODEL, EVIDENCE = "prepare", "model", "evidence"
+"""Names of the stages: a file is decoded and prepared, models run on it, analyzers measure it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
-    """Detectors of one modality that share a Prep: a preparing stage and a judging stage.
+class Wish:
+    """What is wanted of a group: the votes of some of its bundles, by so many frames of a clip."""
+
+    bundles: frozenset[str]
+    frames: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Preparation:
+    """A file as the models see it, or why they cannot; and what that took."""
+
+    prepared: Prepared | MediaError
+    elapsed_ms: float
+    statistics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What the bundles of a group say of a file.
 
     Attributes:
-        modality: Name of the modality.
-        prepare: Handle of the ``Prepare`` deployment.
-        replica: Handle of the ``Replica`` deployment.
+        outcomes: One of each bundle that was wanted.
+        stages_ms: Milliseconds by stage.
+        statistics: What the prepared file was like, figures by name.
     """
 
-    modality: str
-    prepare: DeploymentHandle[Any]
-    replica: DeploymentHandle[Any]
+    outcomes: tuple[Outcome, ...]
+    stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
+    statistics: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-async def ask(call: Callable[[], Awaitable[T]]) -> T:
-    """Await a call of another stage, once more if the process that held it died.
+class Group(Protocol):
+    """Bundles of one modality that share a Prep, so that a file is prepared once for all of them."""
 
-    Judging the same file twice does no harm, so the second try is safe. Where a stage before the one
-    that is called died, Ray names that by its general exception.
+    @property
+    def models(self) -> tuple[ModelFacts, ...]:
+        """What each of its bundles is."""
 
-    Raises:
-        OverloadedError: The stage's queue is full.
-        ServiceError: The second process died too.
-    """
-    for _ in range(2):
-        try:
-            return await call()
-        except BackPressureError as error:
-            msg = "Too many files wait already; ask again later."
-            raise OverloadedError(msg) from error
-        except (RayActorError, RayServeException) as error:
-            died = error
-    msg = "The process that judged the file died, and so did the next; ask again later."
-    raise ServiceError(msg) from died
+    @property
+    def samples_frames(self) -> bool:
+        """Whether its Prep looks at a number of frames that can be set."""
+
+    async def ready(self) -> None:
+        """Return once the group can judge.
+
+        Raises:
+            ServiceError: It cannot yet.
+        """
+
+    async def judge(self, media: Media, wish: Wish) -> Judgement:
+        """Prepare a file and let the bundles that are wanted vote on it.
+
+        Raises:
+            ServiceError: The group is full, or its processes died.
+        """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """Who judges, and how their votes become one answer."""
+
+    bundles: frozenset[str]
+    policy: FusionPolicy = FusionPolicy()
+
+
+Testify = Callable[[Media], Awaitable[tuple[Evidence, ...]]]
+"""Lets the analyzers measure a file."""
 
 
 class Ensemble:
-    """Turns probed media into a Verdict by the calls of ``pipeline.analyze``, spread over processes."""
+    """A Backend over groups of detectors."""
 
-    def __init__(self, groups: Sequence[Group], policy: FusionPolicy) -> None:
-        """Take the groups in the order of their Prep digests, as ``pipeline.plan`` orders them."""
+    def __init__(self, groups: Sequence[Group], panels: Mapping[str, Panel], testify: Testify) -> None:
+        """Take the groups in the order of their Prep digests, as ``pipeline.plan`` orders them.
+
+        Args:
+            groups: Who can judge.
+            panels: Who does, by the name of the variant.
+            testify: Asks the analyzers.
+        """
         self._groups = tuple(groups)
-        self._policy = policy
+        self._panels = dict(panels)
+        self._testify = testify
+        self._facts = tuple(facts for group in groups for facts in group.models)
 
-    async def models(self) -> tuple[ModelFacts, ...] | ServiceError:
-        """Tell what the replicas have loaded, once every stage answers."""
-        loaded = asyncio.gather(*(ask(group.replica.models.remote) for group in self._groups))
-        started = asyncio.gather(*(ask(group.prepare.ready.remote) for group in self._groups))
-        try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                await started
-                return tuple(facts for each in await loaded for facts in each)
-        except TimeoutError:
-            return ServiceError(f"A model was not ready within {HEALTH_TIMEOUT_S:g} s; ask again later.")
-        except ServiceError as error:
-            return error
-
-    async def predict(self, media: Media, modality: str) -> Verdict | DeepscanError:
-        """Judge media; errors that the client is to see come back as values, with their type."""
-        start_s = time.perf_counter()
-        able = [group for group in self._groups if group.modality == modality]
-        try:
-            answers = await asyncio.gather(*(ask(partial(_judge, group, media)) for group in able))
-            outcomes = [outcome for answer in answers for outcome in answer]
-            return pipeline.conclude(media.facts, outcomes, self._policy, start_s)
-        except DeepscanError as error:
-            return error
-
-
-async def _judge(group: Group, media: Media) -> list[Outcome]:
-    # The unfinished response is handed on: the prepared arrays go from process to process, not here.
-    answer: list[Outcome] = await group.replica.remote(group.prepare.remote(media))
-    return answer
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class EnsembleBackend:
-    """The Backend of the routes: the Ensemble, and the modalities that its groups serve."""
-
-    ensemble: DeploymentHandle[Any]
-    modalities: tuple[str, ...]
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities that some detector serves."""
+        return tuple(dict.fromkeys(facts.modality for facts in self._facts))
 
     async def models(self) -> tuple[ModelFacts, ...]:
-        """Tell what the replicas have loaded.
+        """Tell what is loaded, once every group is ready.
 
         Raises:
-            ServiceError: A stage does not answer.
+            ServiceError: One is not.
         """
-        answer: tuple[ModelFacts, ...] | DeepscanError = await ask(self.ensemble.models.remote)
-        return _or_raise(answer)
+        await asyncio.gather(*(group.ready() for group in self._groups))
+        return self._facts
 
-    async def predict(self, media: Media, modality: str) -> Verdict:
-        """Let the Ensemble judge media.
+    async def judge(self, question: Question) -> Answer:
+        """Judge media; see ``Backend.judge``."""
+        *_, answer = [step async for step in self.steps(question)]
+        assert isinstance(answer, Answer)
+        return answer
+
+    async def steps(self, question: Question) -> AsyncIterator[Progress | Answer]:
+        """Judge media and tell on the way how far that is; see ``Backend.steps``."""
+        start_s = time.perf_counter()
+        panel = self._panels[question.variant]
+        calls = self._calls(question, panel)
+        evidence = [asyncio.ensure_future(self._timed_evidence(media)) for media in _to_explain(question)]
+        judging = [asyncio.ensure_future(group.judge(media, wish)) for group, media, wish in calls]
+        try:
+            total = len(judging) + len(evidence)
+            for done, finished in enumerate(asyncio.as_completed([*judging, *evidence]), start=1):
+                await finished
+                yield Progress(done=done, total=total)
+        finally:
+            for task in (*judging, *evidence):
+                task.cancel()
+        judgements = [task.result() for task in judging]
+        testimony = [task.result() for task in evidence]
+        verdict = pipeline.conclude(
+            facts_together([media.facts for media in question.media]),
+            [outcome for judgement in judgements for outcome in judgement.outcomes],
+            _policy(panel, question),
+            start_s,
+            tuple(each for found, _ in testimony for each in found),
+        )
+        stages = [judgement.stages_ms for judgement in judgements]
+        stages += [{EVIDENCE: elapsed_ms} for _, elapsed_ms in testimony]
+        yield Answer(verdict=verdict, stages_ms=_longest(stages), statistics=_by_bundle(judgements))
+
+    def _calls(self, question: Question, panel: Panel) -> list[tuple[Group, Media, Wish]]:
+        """Return who is asked about which file for what.
 
         Raises:
-            MediaError: The media does not decode.
-            ServiceError: A queue is full, or processes died.
+            ConfigError: Frames are set, and nobody who is asked looks at a number of them.
+            UnsupportedMediaError: Nobody looks at such a file.
         """
-        answer: Verdict | DeepscanError = await ask(partial(self.ensemble.predict.remote, media, modality))
-        return _or_raise(answer)
+        chosen = panel.bundles if question.settings.ensemble else panel.bundles & best(self._facts)
+        able = [
+            (group, media, ids)
+            for media in question.media
+            for group in self._groups
+            if (ids := chosen & {facts.id for facts in group.models}) and _looks_at(group, media, question)
+        ]
+        for media in question.media:
+            if not any(media is asked for _, asked, _ in able):
+                raise UnsupportedMediaError(_nobody(media, question))
+        frames = question.settings.frames
+        if frames is not None:
+            pipeline.check_frames((group.samples_frames for group, _, _ in able), panel.policy)
+        return [
+            (group, media, Wish(bundles=ids, frames=frames if group.samples_frames else None))
+            for group, media, ids in able
+        ]
+
+    async def _timed_evidence(self, media: Media) -> tuple[tuple[Evidence, ...], float]:
+        start_s = time.perf_counter()
+        found = await self._testify(media)
+        return found, (time.perf_counter() - start_s) * 1000
 
 
-def _or_raise(answer: T | DeepscanError) -> T:
-    if isinstance(answer, DeepscanError):
-        raise answer
-    return answer
+def best(models: Sequence[ModelFacts]) -> frozenset[str]:
+    """Return the id of the best bundle of each modality: of the largest validation AUC, then the least id."""
+    ranked = sorted(models, key=lambda facts: (-facts.val_auc, facts.id))
+    first: dict[str, str] = {}
+    for facts in ranked:
+        first.setdefault(facts.modality, facts.id)
+    return frozenset(first.values())
+
+
+def _looks_at(group: Group, media: Media, question: Question) -> bool:
+    name = group.models[0].modality
+    if question.modality is not None and name != question.modality:
+        return False
+    return load_modalities().get(name).accepts(media)
+
+
+def _nobody(media: Media, question: Question) -> str:
+    who = f"no detector for {question.modality}" if question.modality else "no detector"
+    held = f"{media.facts.name!r} holds {media.facts.kind} ({media.facts.container})"
+    return f"{held}, which {who} here looks at; GET /api/models lists what is loaded."
+
+
+def _to_explain(question: Question) -> tuple[Media, ...]:
+    return question.media if question.settings.explain else ()
+
+
+def _policy(panel: Panel, question: Question) -> FusionPolicy:
+    if question.settings.threshold is None:
+        return panel.policy
+    return dataclasses.replace(panel.policy, threshold=question.settings.threshold)
+
+
+def _longest(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for each in stages for name in each)
+    return {name: max(each.get(name, 0.0) for each in stages) for name in names}
+
+
+def _by_bundle(judgements: Sequence[Judgement]) -> dict[str, dict[str, float]]:
+    return {
+        outcome.score.bundle: judgement.statistics
+        for judgement in judgements
+        for outcome in judgement.outcomes
+        if isinstance(outcome, Vote) and judgement.statistics
+    }

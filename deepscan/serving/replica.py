@@ -1,4 +1,4 @@
-"""The working stages of the Serve graph: Prepare decodes a file, Replica runs the models on it.
+"""The stages of the Serve graph, each a class of which Serve makes replicas.
 
 What is wrong with a user's file is an answer, not a failure of the process that found it. It
 therefore travels as a value, keeps its type on the way, and Ray neither wraps it nor logs it.
@@ -7,44 +7,42 @@ therefore travels as a value, keeps its type on the way, and Ray neither wraps i
 import asyncio
 import math
 import pathlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from ray import serve
 
-from deepscan import pipeline
-from deepscan.errors import AbstainError, DeepscanError, MediaError
+from deepscan.errors import DeepscanError
 from deepscan.media.source import Media
-from deepscan.modalities import Example, Outputs, Prep, Prepared
-from deepscan.pipeline import Failure, Outcome
-from deepscan.serving.api import ModelFacts
-
-if TYPE_CHECKING:
-    from deepscan.detector import Detector
+from deepscan.modalities import Prep
+from deepscan.serving.backend import Answer, Backend, ModelFacts, Progress, Question
+from deepscan.serving.ensemble import Ensemble, Group, Judgement, Panel, Preparation, Testify, Wish
+from deepscan.serving.jobs import Job, Jobs
+from deepscan.serving.judging import Answers, Asked, judge, run_together, wanted
+from deepscan.serving.memory import LocalMemory, Memory, Remembering
+from deepscan.serving.preparing import Workbench
+from deepscan.verdict import Evidence
 
 
 class Prepare:
     """Runs one Prep; detectors that share it share this work."""
 
-    def __init__(self, prep: Prep) -> None:
-        """Keep the Prep.
+    def __init__(self, prep: Prep, at_once: int, cache_bytes: int) -> None:
+        """Keep the Prep; see ``Workbench`` for the rest.
 
         Raises:
             AssetError: It needs an asset that is not on this machine; the service never gets ready.
         """
         self._prep = prep.resolved()
+        # Serve counts what waits for a replica, so that nothing has to wait in it.
+        self._bench = Workbench(at_once, cache_bytes=cache_bytes)
 
     async def ready(self) -> None:
         """Answer, which only a process that has started can."""
 
-    async def __call__(self, media: Media) -> Prepared | MediaError:
-        """Decode and prepare a file, beside the event loop."""
-        try:
-            return await asyncio.to_thread(pipeline.prepare, self._prep, media)
-        except MediaError as error:
-            return error
+    async def __call__(self, media: Media, frames: int | None = None) -> Preparation:
+        """Decode and prepare a file, with so many frames of a clip if that is set."""
+        return await self._bench.prepare(self._prep, media, frames)
 
 
 class Replica:
@@ -75,47 +73,82 @@ class Replica:
         self._outputs.set_max_batch_size(user_config["batch_size"])  # type: ignore[attr-defined]
         self._outputs.set_batch_wait_timeout_s(user_config["batch_wait_s"])  # type: ignore[attr-defined]
 
-    async def models(self) -> tuple[ModelFacts, ...]:
-        """Tell what is loaded; a replica that answers has loaded it."""
-        return tuple(ModelFacts.of(detector.bundle.card) for detector in self._detectors)
+    async def ready(self) -> None:
+        """Answer, which only a process that has loaded its bundles can."""
 
-    async def __call__(self, prepared: Prepared | MediaError) -> list[Outcome]:
-        """Let every detector judge a prepared file; what kept it from being prepared is passed on."""
-        if isinstance(prepared, MediaError):
-            return [Failure(detector.abstain(prepared), prepared) for detector in self._detectors]
-        if isinstance(prepared, AbstainError):
-            return [detector.abstain(prepared) for detector in self._detectors]
-        outputs = await self._outputs(prepared)
-        return [
-            Failure(detector.abstain(each), each)
-            if isinstance(each, DeepscanError)
-            else detector.judge(prepared, each)
-            for detector, each in zip(self._detectors, outputs, strict=True)
-        ]
+    async def __call__(self, preparation: Preparation, wish: Wish) -> Judgement:
+        """Let the detectors that are wanted judge a prepared file, or pass on why it could not be."""
+        return await judge(wanted(self._detectors, wish), preparation, self._outputs)
 
     @serve.batch
-    async def _outputs(self, requests: list[list[Example]]) -> list[list[Outputs | DeepscanError]]:
-        """Return, for each request, what each detector's model says of its parts."""
-        return await asyncio.to_thread(self._outputs_of, requests)
-
-    def _outputs_of(self, requests: list[list[Example]]) -> list[list[Outputs | DeepscanError]]:
-        together = [example for examples in requests for example in examples]
-        ends = np.cumsum([len(examples) for examples in requests])[:-1]
-        by_detector = [_run(detector, together, ends) for detector in self._detectors]
-        return [list(outputs) for outputs in zip(*by_detector, strict=True)]
+    async def _outputs(self, files: list[Asked]) -> list[Answers]:
+        """Return, for each file, what the model of each detector that is wanted says of its parts."""
+        return await asyncio.to_thread(run_together, files)
 
 
-def _run(
-    detector: "Detector", together: list[Example], ends: NDArray[np.int64]
-) -> Sequence[Outputs | DeepscanError]:
-    """Run a detector on the parts of several requests; where it fails, it does so for each of them."""
-    count = len(ends) + 1
-    try:
-        return _split(detector.run(together), ends, count)
-    except DeepscanError as error:
-        return [error] * count
+class Analyze:
+    """Lets every analyzer measure a file."""
+
+    def __init__(self, at_once: int) -> None:
+        """Measure so many files at a time."""
+        self._bench = Workbench(at_once)
+
+    async def __call__(self, media: Media) -> tuple[Evidence, ...]:
+        """Measure a file."""
+        return await self._bench.testify(media)
 
 
-def _split(outputs: Outputs, ends: NDArray[np.int64], count: int) -> list[Outputs]:
-    pieces = {name: np.split(values, ends) for name, values in outputs.items()}
-    return [{name: values[i] for name, values in pieces.items()} for i in range(count)]
+class Planner:
+    """Plans who looks at a file and fuses what they say: an ``Ensemble`` in a process of its own."""
+
+    def __init__(self, groups: Sequence[Group], panels: Mapping[str, Panel], testify: Testify) -> None:
+        """Take what an ``Ensemble`` takes."""
+        self._ensemble = Ensemble(groups, panels, testify)
+
+    async def models(self) -> tuple[ModelFacts, ...] | DeepscanError:
+        """Tell what is loaded."""
+        try:
+            return await self._ensemble.models()
+        except DeepscanError as error:
+            return error
+
+    async def judge(self, question: Question) -> Answer | DeepscanError:
+        """Judge media."""
+        try:
+            return await self._ensemble.judge(question)
+        except DeepscanError as error:
+            return error
+
+    async def steps(self, question: Question) -> AsyncIterator[Progress | Answer | DeepscanError]:
+        """Judge media and tell on the way how far that is."""
+        try:
+            async for step in self._ensemble.steps(question):
+                yield step
+        except DeepscanError as error:
+            yield error
+
+
+class Remembered(LocalMemory):
+    """The memory that all processes share."""
+
+
+class Desk:
+    """The jobs of the service, of which there is one process: whoever asks for a job finds it here."""
+
+    def __init__(self, backend: Backend, memory: Memory, bundles: tuple[str, ...]) -> None:
+        """Judge jobs by a backend, nothing twice."""
+        self._jobs = Jobs(Remembering(backend, memory, bundles))
+
+    async def submit(self, question: Question) -> Job | DeepscanError:
+        """Take a question."""
+        try:
+            return await self._jobs.submit(question)
+        except DeepscanError as error:
+            return error
+
+    async def job(self, job_id: str) -> Job | DeepscanError:
+        """Return a job as it is now."""
+        try:
+            return await self._jobs.job(job_id)
+        except DeepscanError as error:
+            return error

@@ -60,7 +60,7 @@ RAY_MODULES = {
     "deepscan.scoring.actors",
     "deepscan.scoring.run",
     "deepscan.serving.replica",
-    "deepscan.serving.ensemble",
+    "deepscan.serving.handles",
     "deepscan.serving.app",
 }
 
@@ -136,6 +136,7 @@ def test_ray_is_imported_by_its_adapters_only(modules):
         ("deepscan.datasets.plan", {"ray", "torch"}),
         ("deepscan.serving.api", {"ray"}),
         ("deepscan.serving.local", {"ray"}),
+        ("deepscan.serving.ensemble", {"ray", "torch", "fastapi"}),
         ("deepscan.report", {"ray", "torch"}),
         ("deepscan.cli", {"ray", "torch", "fastapi"}),
     ],

@@ -8,14 +8,22 @@ import pytest
 from deepscan import pipeline
 from deepscan.detector import Detector
 from deepscan.ensemble import Ensemble, entry
-from deepscan.errors import BundleError, ConfigError, CorruptMediaError, OverloadedError
+from deepscan.errors import (
+    BundleError,
+    ConfigError,
+    CorruptMediaError,
+    OverloadedError,
+    UnsupportedMediaError,
+)
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
 from deepscan.serving import app, local
-from deepscan.serving.api import ModelFacts
+from deepscan.serving.backend import ModelFacts, Question
 from deepscan.serving.config import ServeArgs
-from deepscan.serving.local import LocalBackend
+from deepscan.serving.local import local_ensemble
+from deepscan.serving.preparing import Workbench
 from deepscan.verdict import to_dict
+from tests.sounds import speech, wav
 
 
 @pytest.fixture(scope="module")
@@ -28,52 +36,59 @@ def detectors(bundles):
     return [Detector.load(bundle.path, "cpu") for bundle in bundles]
 
 
+def ask(media, modality="image"):
+    return Question(media=(media,), modality=modality)
+
+
 def timeless(verdict):
     return to_dict(verdict) | {"elapsed_ms": None}
 
 
 def test_the_verdict_is_that_of_the_pipeline(detectors, picture):
     media = Media.from_bytes(picture(0), "a.png")
-    verdict = asyncio.run(LocalBackend(detectors).predict(media, "image"))
+    verdict = asyncio.run(local_ensemble(detectors).judge(ask(media))).verdict
     assert timeless(verdict) == timeless(pipeline.analyze(media, detectors))
     assert [score.detector for score in verdict.scores] == ["whole"]
     assert [abstention.reason for abstention in verdict.abstentions] == ["no-face"]
 
 
-def test_only_detectors_of_the_modality_are_asked(detectors, picture):
-    media = Media.from_bytes(picture(0), "a.png")
-    verdict = asyncio.run(LocalBackend(detectors).predict(media, "smell"))
-    assert (verdict.label, verdict.bundles) == ("inconclusive", ())
+def test_what_nobody_looks_at_is_refused(detectors):
+    sound = Media.from_bytes(wav(speech(0.3)), "a.wav")
+    with pytest.raises(UnsupportedMediaError, match="no detector here looks at; GET /api/models"):
+        asyncio.run(local_ensemble(detectors).judge(ask(sound, modality=None)))
+    with pytest.raises(UnsupportedMediaError, match="no detector for image here looks at"):
+        asyncio.run(local_ensemble(detectors).judge(ask(sound)))
 
 
 def test_it_tells_what_is_loaded(detectors, bundles):
-    backend = LocalBackend(detectors)
+    backend = local_ensemble(detectors)
     assert backend.modalities == ("image",)
-    assert asyncio.run(backend.models()) == tuple(ModelFacts.of(bundle.card) for bundle in bundles)
+    told = asyncio.run(backend.models())
+    assert set(map(str, told)) == {str(ModelFacts.of(bundle.card)) for bundle in bundles}
 
 
 def test_a_file_that_does_not_decode_is_refused(detectors, picture):
     media = Media.from_bytes(picture(0)[:4000], "a.png")
     with pytest.raises(CorruptMediaError, match="truncated"):
-        asyncio.run(LocalBackend(detectors).predict(media, "image"))
+        asyncio.run(local_ensemble(detectors).judge(ask(media)))
 
 
-def test_the_loop_stays_free_and_a_full_queue_refuses(detectors, picture, monkeypatch):
+def test_the_loop_stays_free_and_a_full_bench_refuses(detectors, picture, monkeypatch):
     go_on = threading.Event()
-    analyze = pipeline.analyze
-    monkeypatch.setattr(pipeline, "analyze", lambda *given: go_on.wait(10) and analyze(*given))
+    prepare = pipeline.prepare
+    monkeypatch.setattr(pipeline, "prepare", lambda *given: go_on.wait(10) and prepare(*given))
     media = Media.from_bytes(picture(0), "a.png")
 
     async def crowd() -> None:
-        backend = LocalBackend(detectors, workers=1, max_queued=1)
-        waiting = [asyncio.create_task(backend.predict(media, "image")) for _ in range(2)]
+        backend = local_ensemble(detectors[:1], bench=Workbench(at_once=1, max_queued=1))
+        waiting = [asyncio.create_task(backend.judge(ask(media))) for _ in range(2)]
         await asyncio.sleep(0.05)
-        assert len(await backend.models()) == 2
+        assert len(await backend.models()) == 1
         with pytest.raises(OverloadedError, match="again later"):
-            await backend.predict(media, "image")
+            await backend.judge(ask(media))
         go_on.set()
         first, second = await asyncio.gather(*waiting)
-        assert timeless(first) == timeless(second)
+        assert timeless(first.verdict) == timeless(second.verdict)
 
     asyncio.run(crowd())
 
@@ -85,6 +100,9 @@ def test_the_application_of_the_arguments_judges_and_keeps_limits(bundles, call,
     expected = pipeline.analyze(media, [Detector.load(bundle.path, "cpu") for bundle in bundles])
     answer = call(api, "POST", "/api/predict/image", files={"file": ("a.png", picture(0))})
     assert answer.json()["probability"] == expected.probability
+    again = call(api, "POST", "/api/predict/image", files={"file": ("b.png", picture(0))})
+    assert (again.headers["x-cache"], again.json()["media"]["name"]) == ("hit", "b.png")
+    assert again.json()["probability"] == expected.probability
     assert call(api, "POST", "/api/predict/image", files={"file": b"0" * 30_001}).status_code == 413
 
 
@@ -110,19 +128,19 @@ def test_an_ensemble_file_is_served_like_a_bundle(ensemble, call, picture):
 
 def test_the_graph_of_serve_fuses_by_the_ensemble(ensemble, monkeypatch):
     bound = []
-    monkeypatch.setattr(app, "Ensemble", lambda *given: None)
     original = app._deployment
 
     def deployment(stage_class, stage, **options):
-        if stage_class is app.Ensemble:
+        if stage_class is app.Planner:
             return SimpleNamespace(bind=lambda *given: bound.append(given))
         return original(stage_class, stage, **options)
 
     monkeypatch.setattr(app, "_deployment", deployment)
     app.build(ServeArgs(bundles=str(ensemble), fusion="threshold=0.75"))
-    ((groups, policy),) = bound
+    ((groups, panels, _),) = bound
     assert len(groups) == 1
-    assert policy == FusionPolicy(weights={"heard": 1.0, "unheard": 0.0}, threshold=0.75)
+    assert panels[""].bundles == {facts.id for facts in groups[0].models}
+    assert panels[""].policy == FusionPolicy(weights={"heard": 1.0, "unheard": 0.0}, threshold=0.75)
 
 
 def test_an_inconclusive_verdict_is_200_with_its_abstention(make_bundle, call, picture):

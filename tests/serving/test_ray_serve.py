@@ -2,6 +2,7 @@
 
 import pathlib
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from deepscan import pipeline
 from deepscan.detector import Detector
 from deepscan.media.source import Media
-from deepscan.serving.api import ModelFacts
+from deepscan.serving.backend import ModelFacts
 from deepscan.serving.config import ServeArgs
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -123,4 +124,39 @@ def test_stages_that_share_a_preparation_share_their_processes(client, bundles):
     digests = {bundle.card.prep_digest[:8] for bundle in bundles}
     stages = {f"{stage}-image-{digest}" for stage in ("Prepare", "Replica") for digest in digests}
     assert len(digests) == 2
-    assert names == {"Ingress", "Ensemble"} | stages
+    assert names == {"Ingress", "Ensemble", "Memory", "Jobs", "Analyze"} | stages
+
+
+def test_a_file_that_was_judged_is_answered_from_memory(client, picture):
+    first, again = predict(client, picture(99)), predict(client, picture(99))
+    assert (first.headers["x-cache"], again.headers["x-cache"]) == ("miss", "hit")
+    assert again.json() | {"elapsed_ms": 0} == first.json() | {"elapsed_ms": 0}
+
+
+def test_a_job_is_taken_and_told_by_whoever_is_asked(client, picture):
+    answer = client.post("/api/jobs", files={"file": ("a.png", picture(7))}, data={"explain": "true"})
+    assert answer.status_code == 202
+    end_s = time.monotonic() + 60
+    job = answer.json()
+    while job["status"] not in ("done", "failed") and time.monotonic() < end_s:
+        time.sleep(0.05)
+        job = client.get(answer.headers["location"]).json()
+    assert (job["status"], job["done"], job["total"]) == ("done", 3, 3)
+    assert job["verdict"]["probability"] == predict(client, picture(7)).json()["probability"]
+    unknown = client.get("/api/jobs/none")
+    assert (unknown.status_code, unknown.json()["error"]["type"]) == (404, "UnknownNameError")
+
+
+def test_a_batch_has_a_result_for_each_file(client, picture):
+    files = [("file", ("a.png", picture(1))), ("file", ("b.txt", b"text")), ("file", ("c.png", picture(2)))]
+    results = client.post("/api/batch-predict", files=files).json()["results"]
+    assert [each["name"] for each in results] == ["a.png", "b.txt", "c.png"]
+    assert results[1]["error"]["type"] == "UnsupportedMediaError"
+    assert results[2]["verdict"]["probability"] == predict(client, picture(2)).json()["probability"]
+
+
+def test_the_best_detector_alone_answers_if_that_is_asked(client, picture, bundles):
+    answer = client.post(
+        "/api/predict", files={"file": ("a.png", picture(3))}, data={"ensemble": "false"}
+    ).json()
+    assert answer["bundles"] == [min(bundle.card.id for bundle in bundles)]

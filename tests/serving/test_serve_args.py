@@ -58,7 +58,8 @@ def test_a_wrong_argument_is_named(values, named):
 
 
 def reserved(args, preps):
-    stages = (args.ingress, args.ensemble, *(args.prepare, args.replica) * preps)
+    single = (args.ingress, args.ensemble, args.evidence, args.shared, args.shared)
+    stages = (*single, *(args.prepare, args.replica) * preps)
     return sum(stage.cpus * stage.min_replicas for stage in stages)
 
 

@@ -14,14 +14,18 @@ from PIL import Image
 
 from deepscan import errors
 from deepscan.serving import local
-from deepscan.serving.api import HTTP_STATUS, status_of
+from deepscan.serving.answers import HTTP_STATUS, status_of
 from deepscan.serving.config import ServeArgs
+from deepscan.serving.forms import FIELDS
+from deepscan.serving.predicting import SOUND
 from deepscan.verdict import Verdict
 
 TEXT = (pathlib.Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^(curl .*?)  # (\d+)$", TEXT, flags=re.MULTILINE)
 ERROR_ROWS = re.findall(r"^\| (\w+Error) \| (\d+) \|", TEXT, flags=re.MULTILINE)
-VERDICT_ROWS = re.findall(r"^\| `(\w+)` \|", TEXT, flags=re.MULTILINE)
+VERDICT_TABLE, FORM_TABLE = TEXT.split("| form field |")
+VERDICT_ROWS = re.findall(r"^\| `(\w+)` \|", VERDICT_TABLE, flags=re.MULTILINE)
+FORM_ROWS = re.findall(r"^\| `(\w+)` \| (.*?) \|", FORM_TABLE, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +73,9 @@ def test_the_table_of_errors_is_the_one_in_the_code():
 
 def test_every_field_of_a_verdict_is_explained():
     assert list(Verdict.__dataclass_fields__) == VERDICT_ROWS
+
+
+def test_every_field_of_a_form_is_explained():
+    settings = [(name, field.allowed.replace("`", "")) for name, field in FIELDS.items()]
+    told = [(name, values.replace("`", "")) for name, values in FORM_ROWS]
+    assert told == [("file", "a file"), (SOUND, "a file"), *settings]

@@ -1,0 +1,158 @@
+"""Items of several callers, worked on together: what queued while the last batch ran is the next one.
+
+A model says more in a second when it looks at several Examples at once, and one thread that runs it
+leaves the other cores to those who prepare. Ray Serve has this for its replicas; here it is for one
+process, on its event loop.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from deepscan.errors import ConfigError, OverloadedError, ServiceError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Batching:
+    """How items come together.
+
+    Attributes:
+        size: Items of a batch, at most.
+        wait_s: How long the first item of a batch waits for more, in seconds; 0 = take what has queued.
+        max_queued: Items that may wait beside the batch that runs; more are refused.
+    """
+
+    size: int = 8
+    wait_s: float = 0.0
+    max_queued: int = 64
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: A value is out of range.
+        """
+        if self.size < 1 or self.wait_s < 0 or self.max_queued < self.size:
+            msg = (
+                f"size={self.size}, wait_s={self.wait_s:g} and max_queued={self.max_queued} make no sense: "
+                "a batch has at least one item, waits 0 s or more, and the queue holds at least a batch."
+            )
+            raise ConfigError(msg)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class _Waiting(Generic[T, R]):
+    """An item, where its caller waits for the result, and until when it waits for others."""
+
+    item: T
+    result: asyncio.Future[R]
+    until_s: float
+
+
+class Batched(Generic[T, R]):
+    """Calls a blocking function on the items of several callers together, one batch at a time.
+
+    It belongs to the event loop on which it is called. The function runs in one thread that is always
+    the same: libraries such as torch keep a team of threads for each thread that calls them.
+    """
+
+    def __init__(self, run: Callable[[list[T]], Sequence[R | Exception]], batching: Batching) -> None:
+        """Take the function; nothing is started.
+
+        Args:
+            run: Returns one result for each item, in their order. An exception among the results is raised
+                in the caller of that item only; one that ``run`` raises, in all callers of its batch.
+            batching: How items come together.
+        """
+        self._run = run
+        self._batching = batching
+        self._queue: list[_Waiting[T, R]] = []
+        self._running: asyncio.Future[Sequence[R | Exception]] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+
+    async def __call__(self, item: T) -> R:
+        """Return the result of one item; one whose caller is cancelled while it waits is not worked on.
+
+        Raises:
+            OverloadedError: ``max_queued`` items wait already.
+            ServiceError: ``close`` was called before.
+        """
+        self._require_room()
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._batching.wait_s
+        waiting: _Waiting[T, R] = _Waiting(item, loop.create_future(), until_s)
+        self._queue.append(waiting)
+        self._proceed()
+        return await waiting.result
+
+    async def close(self) -> None:
+        """Refuse new items, finish those that were accepted, and end the thread."""
+        self._closed = True
+        self._proceed()
+        while self._running is not None:
+            await asyncio.wait({self._running})
+        self._thread.shutdown()
+
+    def _require_room(self) -> None:
+        if self._closed:
+            msg = "The service is stopping; ask again later."
+            raise ServiceError(msg)
+        self._forget_cancelled()
+        if len(self._queue) >= self._batching.max_queued:
+            msg = f"{self._batching.max_queued} files wait already, as many as may; ask again later."
+            raise OverloadedError(msg)
+
+    def _forget_cancelled(self) -> None:
+        self._queue = [waiting for waiting in self._queue if not waiting.result.done()]
+
+    def _proceed(self) -> None:
+        """Start the next batch if it is due, else come back when it is."""
+        self._forget_cancelled()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._running is not None or not self._queue:
+            return
+        loop, first = asyncio.get_running_loop(), self._queue[0]
+        full = len(self._queue) >= self._batching.size
+        if full or self._closed or loop.time() >= first.until_s:
+            self._start(loop)
+        else:
+            self._timer = loop.call_at(first.until_s, self._proceed)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        size = self._batching.size
+        members, self._queue = self._queue[:size], self._queue[size:]
+        items = [member.item for member in members]
+        self._running = loop.run_in_executor(self._thread, self._run_checked, items)
+        self._running.add_done_callback(lambda done: self._finish(members, done))
+
+    def _run_checked(self, items: list[T]) -> Sequence[R | Exception]:
+        results = self._run(items)
+        if len(results) != len(items):
+            msg = f"A batch of {len(items)} items has {len(results)} results; there must be one for each."
+            raise ValueError(msg)
+        return results
+
+    def _finish(self, members: list[_Waiting[T, R]], done: asyncio.Future[Sequence[R | Exception]]) -> None:
+        self._running = None
+        failure = done.exception()
+        answers = [failure] * len(members) if failure is not None else done.result()
+        for member, answer in zip(members, answers, strict=True):
+            if not member.result.done():
+                _answer(member.result, answer)
+        self._proceed()
+
+
+def _answer(waiting: asyncio.Future[R], answer: R | BaseException) -> None:
+    if isinstance(answer, BaseException):
+        waiting.set_exception(answer)
+    else:
+        waiting.set_result(answer)
