@@ -29,7 +29,7 @@ LAYERS = (
     {"evaluation"},
     {"scoring", "training", "assembly"},
     {"tuning", "optimize", "serving", "series", "crossvalidation"},
-    {"console", "demo"},
+    {"console", "demo", "client"},
     {"cli"},
     {"jobs"},
 )
@@ -137,6 +137,7 @@ def test_ray_is_imported_by_its_adapters_only(modules):
         ("deepscan.serving.api", {"ray"}),
         ("deepscan.serving.local", {"ray"}),
         ("deepscan.report", {"ray", "torch"}),
+        ("deepscan.client", {"ray", "torch", "fastapi", "numpy"}),
         ("deepscan.cli", {"ray", "torch", "fastapi"}),
     ],
 )
