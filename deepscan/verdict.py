@@ -5,6 +5,9 @@ values only, so that ``to_dict`` is the one JSON schema of the command line, Ser
 """
 
 import dataclasses
+import functools
+import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 Label = Literal["real", "fake", "inconclusive"]
@@ -181,3 +184,37 @@ class Verdict:
 def to_dict(verdict: Verdict) -> dict[str, Any]:
     """Return a Verdict as plain dicts, tuples and scalars, ready for JSON."""
     return dataclasses.asdict(verdict)
+
+
+def from_dict(values: Mapping[str, Any]) -> Verdict:
+    """Return the Verdict that ``to_dict`` made plain, be it by way of JSON.
+
+    Keys that this version does not know are left out, so that an older client reads what a newer service
+    says. Nothing is converted: a text is no number.
+
+    Raises:
+        ValueError: A field is absent or of another kind; the message names it.
+    """
+    try:
+        text = json.dumps(values)
+    except TypeError as error:
+        msg = f"No verdict: {error}. Give what to_dict or JSON gives."
+        raise ValueError(msg) from error
+    # Here and not above, because most who make verdicts read none back.
+    import pydantic
+
+    try:
+        verdict: Verdict = _reader().validate_json(text, strict=True)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the whole"
+        msg = f"No verdict: {problem['msg']} at {where!r}. Give what to_dict or JSON gives."
+        raise ValueError(msg) from error
+    return verdict
+
+
+@functools.cache
+def _reader() -> Any:
+    import pydantic
+
+    return pydantic.TypeAdapter(Verdict)

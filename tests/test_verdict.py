@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import typing
 
 import pytest
@@ -15,6 +16,7 @@ from deepscan.verdict import (
     Score,
     Uncertainty,
     Verdict,
+    from_dict,
     to_dict,
 )
 
@@ -150,3 +152,46 @@ def test_a_verdict_cannot_be_altered(full):
 def test_the_dict_is_a_copy(full):
     to_dict(full)["evidence"][0]["measurements"]["spread_px"] = 99.0
     assert full.evidence[0].measurements == {"spread_px": 1.0}
+
+
+@pytest.mark.parametrize("name", ["full", "bare"])
+def test_a_verdict_is_read_back_as_it_was(name, request):
+    given = request.getfixturevalue(name)
+    plain = to_dict(given)
+    assert from_dict(plain) == from_dict(json.loads(json.dumps(plain))) == given
+
+
+def test_what_a_newer_version_adds_is_left_out(full):
+    values = json.loads(json.dumps(to_dict(full)))
+    values["newer"] = values["scores"][0]["newer"] = values["media"]["newer"] = {"any": 1}
+    assert from_dict(values) == full
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"probability": "0.9"}, "probability"),
+        ({"label": "perhaps"}, "label"),
+        ({"scores": None}, "scores"),
+        ({"bundles": "cnn-12"}, "bundles"),
+        ({"media": {"name": "a.jpg"}}, "media.kind"),
+        ({"scores": [{"detector": 1}]}, "scores.0.detector"),
+    ],
+)
+def test_a_verdict_that_is_none_is_not_read(full, change, where):
+    with pytest.raises(ValueError, match=re.escape(repr(where))):
+        from_dict(to_dict(full) | change)
+
+
+@pytest.mark.parametrize("values", [{}, [], None, "real", {1: object()}, {"label": {1, 2}}])
+def test_what_is_no_dict_of_a_verdict_is_refused(values):
+    with pytest.raises(ValueError, match="No verdict"):
+        from_dict(values)
+
+
+@pytest.mark.parametrize("name", SCHEMA["Verdict"])
+def test_every_field_of_a_verdict_must_be_there(full, name):
+    values = to_dict(full)
+    del values[name]
+    with pytest.raises(ValueError, match=re.escape(repr(name))):
+        from_dict(values)

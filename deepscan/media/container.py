@@ -41,6 +41,9 @@ _ORIENTATION = {
 }
 """EXIF orientation by the signs of a display matrix: x to x, x to y, y to x, y to y."""
 
+_TURNED = (1, 8, 3, 6)
+"""EXIF orientation by quarter turns against the clock that a player makes."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
@@ -143,8 +146,15 @@ def spans(container: InputContainer) -> dict[int, Span]:
 
 
 def orientation(frame: VideoFrame) -> int:
-    """Return the EXIF orientation, 1 to 8, that is nearest to how a player would turn a frame."""
-    stored = cast(Any, frame.side_data).get(SideData.DISPLAYMATRIX)
+    """Return the EXIF orientation, 1 to 8, that is nearest to how a player would turn a frame.
+
+    Of frames with side data that PyAV has no name for, such as the EXIF of motion JPEG, only the turn can be
+    read: mirrored ones come out turned.
+    """
+    try:
+        stored = cast(Any, frame.side_data).get(SideData.DISPLAYMATRIX)
+    except ValueError:
+        return _TURNED[round(frame.rotation / 90) % 4]
     if stored is None:
         return 1
     matrix = np.frombuffer(bytes(stored), np.int32)[[0, 1, 3, 4]].astype(np.int64)

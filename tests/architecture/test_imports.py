@@ -29,7 +29,7 @@ LAYERS = (
     {"evaluation"},
     {"scoring", "training", "assembly"},
     {"tuning", "optimize", "serving", "series", "crossvalidation"},
-    {"console", "demo"},
+    {"console", "demo", "client"},
     {"cli"},
     {"jobs"},
 )
@@ -138,6 +138,7 @@ def test_ray_is_imported_by_its_adapters_only(modules):
         ("deepscan.serving.local", {"ray"}),
         ("deepscan.serving.ensemble", {"ray", "torch", "fastapi"}),
         ("deepscan.report", {"ray", "torch"}),
+        ("deepscan.client", {"ray", "torch", "fastapi", "numpy"}),
         ("deepscan.cli", {"ray", "torch", "fastapi"}),
     ],
 )
