@@ -126,6 +126,15 @@ def test_many_raw_files_and_those_of_other_machines_are_prepared_on_ray(raw, mon
     assert asked == [0.25]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_is_prepared_on_ray_has_the_same_statistics(raw, monkeypatch):
+    here = prep_reference(raw, Judging())
+    monkeypatch.setattr(evaluation, "FEW_RAW", 0)
+    assert prep_reference(raw, Judging()) == here
+
+
 def test_a_split_without_files_has_no_statistics(kept):
     empty = dataclasses.replace(kept, ledger=kept.ledger.slice(0, 0))
     assert prep_reference(empty, Judging()) == ()
