@@ -24,6 +24,7 @@ from deepscan.formats import load_builtin as load_formats
 from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_builtin as load_models
+from deepscan.monitor.drift import Reference
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
@@ -45,6 +46,8 @@ class Card:
         calibration: From logits to probabilities, fitted on validation data.
         operating: Where real ends and fake begins, fitted on validation data.
         reliability: What validation files that scored alike turned out to be.
+        reference: How validation files scored and were prepared, to see whether served ones do alike; empty
+            = nobody wrote it down.
         recipe: Training settings.
         data: Digest and counts of the training data.
         metrics: Figures by split, each with the split's size.
@@ -66,6 +69,7 @@ class Card:
     calibration: Calibration = Calibration()
     operating: OperatingPoint = OperatingPoint()
     reliability: Reliability | None = None
+    reference: Reference = ()
     recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)

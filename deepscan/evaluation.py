@@ -30,14 +30,18 @@ from deepscan.datasets.reader import Reader
 from deepscan.detector import Detector, pick_device
 from deepscan.errors import DataError
 from deepscan.metrics import Evaluation, Predictions, Slice, evaluate
+from deepscan.modalities import Example
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_plugin
+from deepscan.monitor.drift import SCORE, SCORE_EDGES, Histogram, Reference, example_statistics, merged
 from deepscan.report import Page, render, to_json
 
 STANDARD_COLUMNS = ("path", "label", "split", "source", "generator", "status", "reason", "examples")
 MAX_GROUP_VALUES = 20
 BATCH = 32
 FEW = 256
+FEW_RAW = 32
+REFERENCE_FILES = 500
 PREDICTIONS = "predictions.parquet"
 
 
@@ -187,8 +191,16 @@ def predictions(
     return calibrated(bundle, ledger.append_column("logit", values))
 
 
-def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind) -> Bundle:
+def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind, seen: Reference = ()) -> Bundle:
     """Fit calibration, operating point and reliability to the judged files of the validation split.
+
+    How they scored is kept as the reference that served files are compared with.
+
+    Args:
+        bundle: The bundle.
+        judged: What it said of the validation split.
+        kind: Kind of the calibration.
+        seen: The rest of that reference, from ``prep_reference``.
 
     Raises:
         DataError: They are not of both classes.
@@ -201,7 +213,54 @@ def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind) -> Bundle:
         calibration=calibration,
         operating=fit_operating_point(probability, label),
         reliability=fit_reliability(probability, label),
+        reference=(Histogram.of(SCORE, probability.tolist(), SCORE_EDGES), *seen),
     )
+
+
+def prep_reference(data: DataSet, judging: Judging) -> Reference:
+    """Return the statistics of the prepared files of the validation split, over ``REFERENCE_FILES`` or so.
+
+    Pseudo-fakes are left out, since nobody sends such files.
+    """
+    chunks, chosen = data.chunks("val"), set[int]()
+    for number in np.random.default_rng(0).permutation(len(chunks)):
+        if len(chosen) < REFERENCE_FILES:
+            chosen.update(chunks[number].files)
+    others = {file for chunk in chunks for file in chunk.files} - chosen
+    wanted = [kept for chunk in chunks if (kept := chunk.without(others)).rows]
+    onlooker = _Onlooker(*(getattr(data.reader, field.name) for field in dataclasses.fields(Reader)))
+    parts: dict[int, list[dict[str, float]]] = {}
+    for batch in _looked_at(onlooker, wanted, judging):
+        names = [name for name in batch if name != "file"]
+        for file, *values in zip(*(batch[name].tolist() for name in ["file", *names]), strict=True):
+            parts.setdefault(file, []).append(dict(zip(names, values, strict=True)))
+    files = [merged(parts[file]) for file in sorted(parts)]
+    return tuple(Histogram.spread(name, [file[name] for file in files]) for name in (files or [{}])[0])
+
+
+class _Onlooker(Reader):
+    """Tells the statistics of Examples instead of handing them out."""
+
+    __slots__ = ()
+
+    def labelled(self, chunks: Sequence[Chunk]) -> Example:
+        """Return statistics of all Examples of some chunks, float64 [N], and their ``file``, int64 [N]."""
+        examples = (each for chunk in chunks for each in self.read(chunk, range(len(chunk.rows))))
+        told = [example_statistics(example, self.names) for example in examples]
+        files = np.asarray([file for chunk in chunks for file in chunk.files], np.int64)
+        return {"file": files} | {name: np.asarray([each[name] for each in told]) for name in told[0]}
+
+
+def _looked_at(
+    onlooker: _Onlooker, chunks: Sequence[Chunk], judging: Judging
+) -> Iterable[Mapping[str, NDArray[Any]]]:
+    """Read kept Examples and few raw files here, and prepare many on Ray."""
+    if all(chunk.group >= 0 for chunk in chunks) or (len(chunks) <= FEW_RAW and alone()):
+        return (onlooker.labelled([chunk]) for chunk in chunks)
+    looked: Iterable[Mapping[str, NDArray[Any]]] = stream.evaluation(
+        chunks, onlooker, judging.cpus
+    ).iter_batches(batch_format="numpy")
+    return looked
 
 
 def calibrated(bundle: Bundle, judged: pa.Table) -> pa.Table:

@@ -31,6 +31,7 @@ from deepscan.evaluation import (
     calibrated,
     measure,
     predictions,
+    prep_reference,
     publish,
     summary,
 )
@@ -253,7 +254,7 @@ def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcom
     judged = predictions(bundle, data, ("val", "test"), judging)
     validation, test = (judged.filter(pc.field("split") == split) for split in ("val", "test"))
     kind = order.calibration or load_builtin().get(order.model).calibration
-    bundle = calibrate(bundle, validation, kind)
+    bundle = calibrate(bundle, validation, kind, prep_reference(data, judging))
     outcome = assess(bundle, data, "test", calibrated(bundle, test), judging)
     bundle = bundle.amend(metrics=bundle.card.metrics | {"test": summary(outcome.evaluation)})
     history = tuple(read_history(order.out / HISTORY))
