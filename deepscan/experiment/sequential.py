@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 MOST_BET = 0.5
 """Largest share of its wealth that a gambler can lose in one bet."""
 
-_HALVINGS = 50
+_HALVINGS = 40
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +104,7 @@ def blocks(arm: Sequence[int], outcome: Sequence[float]) -> Floats:
         waiting[side].append(value)
         seen[side] += 1
         if all(len(held) >= count for held, count in zip(waiting, needed, strict=True)):
-            mine, other = (float(np.mean(held[:count])) for held, count in zip(waiting, needed, strict=True))
+            mine, other = (sum(held[:count]) / count for held, count in zip(waiting, needed, strict=True))
             differences.append(other - mine)
             for held, count in zip(waiting, needed, strict=True):
                 del held[:count]
