@@ -55,7 +55,8 @@ class Comparison:
         baseline: Name of the baseline.
         other: Name of the variant.
         paired: Whether both answered the same requests; otherwise each answered callers of its own.
-        contents: Pairs of answers to one content; where not paired, contents of both arms together.
+        contents: Pairs of answers to one content; where not paired, contents of both groups of callers
+            together, 0 where the two never answered at the same time.
         unanswered: Requests that the baseline answered after the first pair and the other did not.
         labelled: As ``contents``, where the truth is known.
         figures: ``agreement`` and ``kappa`` of pairs; ``score_shift``, ``fake``, ``inconclusive`` and
@@ -170,16 +171,29 @@ def summarize(answers: Answers, known: Mapping[str, Truth]) -> Summary:
 def beside(
     mine: Answers, other: Answers, known: Mapping[str, Truth], alpha: float, rng: np.random.Generator
 ) -> Comparison:
-    """Compare a variant with the baseline: pair by pair where requests were answered by both."""
+    """Compare a variant with the baseline: pair by pair where requests were answered by both.
+
+    Otherwise only answers from the time on count at which both were there: what is sent changes over time.
+    """
     shared = set(mine.request_id.tolist()) & set(other.request_id.tolist())
-    times = [each.elapsed_ms[~each.cached.astype(bool)] for each in (mine, other)]
+    both = _together(mine, other, shared)
+    times = [each.elapsed_ms[~each.cached.astype(bool)] for each in both]
     ratios = {
         "p50_ratio": intervals.quantile_ratio(times[0], times[1], 0.5, rng),
         "p95_ratio": intervals.quantile_ratio(times[0], times[1], 0.95, rng),
     }
-    both = (mine, other, known, alpha)
-    found = _paired(*both, rng) if shared else _arms(*both)
+    names = (str(mine.variant[0]), str(other.variant[0]))
+    found = _paired(mine, other, known, alpha, rng) if shared else _arms(both, names, known, alpha)
     return dataclasses.replace(found, figures=found.figures | ratios)
+
+
+def _together(mine: Answers, other: Answers, shared: set[str]) -> tuple[Answers, Answers]:
+    if shared:
+        kept = [np.array([name in shared for name in each.request_id]) for each in (mine, other)]
+    else:
+        begin_s = max(mine.time_s[0], other.time_s[0])
+        kept = [each.time_s >= begin_s for each in (mine, other)]
+    return mine.take(kept[0]), other.take(kept[1])
 
 
 def _paired(
@@ -226,15 +240,17 @@ def _mcnemar(won: int, lost: int) -> float | None:
     return float(scipy.stats.binomtest(won, won + lost).pvalue) if won + lost else None
 
 
-def _arms(mine: Answers, other: Answers, known: Mapping[str, Truth], alpha: float) -> Comparison:
-    arms = [each.once(each.sha256.tolist()) for each in (mine, other)]
+def _arms(
+    both: tuple[Answers, Answers], names: tuple[str, str], known: Mapping[str, Truth], alpha: float
+) -> Comparison:
+    arms = [each.once(each.sha256.tolist()) for each in both]
     judged = [judge(each, known) for each in arms]
     labelled = [each.answers for each in judged]
     return Comparison(
-        baseline=str(mine.variant[0]),
-        other=str(other.variant[0]),
+        baseline=names[0],
+        other=names[1],
         paired=False,
-        contents=sum(map(len, arms)),
+        contents=sum(map(len, arms)) if all(map(len, arms)) else 0,
         unanswered=0,
         labelled=sum(map(len, labelled)),
         figures={

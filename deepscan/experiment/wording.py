@@ -7,6 +7,10 @@ from deepscan.metrics import Figure
 
 def sentences(found: Comparison) -> list[str]:
     """Return what a comparison says: of the answers, of the time, and of who is right."""
+    if not found.contents:
+        return [
+            f"{found.other} and {found.baseline} never answered at the same time, so nothing is compared."
+        ]
     return [_answers(found), *_time(found), *_accuracy(found)]
 
 

@@ -63,7 +63,7 @@ def divided(callers=400, right=(0.9, 0.6), seed=0):
         content = f"{number:064x}"
         entries.append(
             entry(
-                time_s=1000.0 + number,
+                time_s=1000.0 + number // 4,
                 request_id=f"r-{number}",
                 sha256=content,
                 variant=("now", "next")[arm],

@@ -16,7 +16,7 @@ from deepscan.serving import journal
 
 @pytest.fixture
 def columns(tmp_path):
-    """Returns ``columns(entries, feedback)``: the log as a comparison reads it."""
+    """Returns ``columns(entries, feedback)``: adds to the log, and returns it as a comparison reads it."""
 
     def write(entries, feedback=()):
         log = journal.Journal(str(tmp_path / "log"))
@@ -88,6 +88,24 @@ def test_arms_are_compared_by_callers(columns):
         "p50_ratio",
         "p95_ratio",
     }
+
+
+def test_answers_from_before_the_other_arm_began_do_not_count(columns):
+    alone = report(columns(*divided())).comparisons
+    early = [
+        entry(request_id=f"early {number}", sha256=f"e{number:063x}", time_s=1.0, elapsed_ms=9.0)
+        for number in range(500)
+    ]
+    told = [Feedback(label=1, time_s=2.0, request_id=each.request_id) for each in early]
+    assert report(columns(early, told)).comparisons == alone
+
+
+def test_arms_that_were_never_there_at_the_same_time_say_nothing(columns):
+    entries = [entry(request_id="a", time_s=1.0), entry(request_id="b", time_s=2.0, variant="next")]
+    (found,) = report(columns(entries)).comparisons
+    assert found.contents == 0
+    assert {each.value for each in found.figures.values()} == {None}
+    assert sentences(found) == ["next and now never answered at the same time, so nothing is compared."]
 
 
 def test_a_content_counts_once_however_often_it_is_sent(columns):

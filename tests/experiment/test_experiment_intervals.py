@@ -44,6 +44,19 @@ def test_a_caller_who_asks_ten_times_is_not_ten_callers():
     assert (repeated.low, repeated.high) == pytest.approx((once.low, once.high))
 
 
+def test_the_interval_of_arms_covers_the_truth_where_callers_differ():
+    rng, hits, naive = draws(12), 0, 0
+    for _ in range(300):
+        rates, counts = rng.beta(4, 1, (2, 40)), rng.integers(1, 20, (2, 40))
+        callers = tuple(np.repeat(np.arange(40), each) for each in counts)
+        mine, other = ((rng.random(len(c)) < r[c]).astype(float) for r, c in zip(rates, callers, strict=True))
+        hits += covers(intervals.arms_difference(mine, other, callers), 0)
+        alone = (np.arange(len(mine)), np.arange(len(other)))
+        naive += covers(intervals.arms_difference(mine, other, alone), 0)
+    assert hits / 300 > 0.91
+    assert naive / 300 < 0.85, "or callers need not be looked at"
+
+
 def test_a_single_caller_makes_no_interval():
     figure = intervals.arms_difference(np.ones(5), np.zeros(5), (np.zeros(5), np.arange(5)))
     assert (figure.value, figure.low, figure.high) == (-1, None, None)
