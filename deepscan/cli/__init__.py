@@ -16,6 +16,7 @@ from deepscan.cli import (
     benchmarking,
     data,
     ensembles,
+    experimenting,
     importing,
     judging,
     scoring,
@@ -33,6 +34,7 @@ app.add_typer(tuning.app)
 app.add_typer(judging.app)
 app.add_typer(scoring.app)
 app.add_typer(serving.app)
+app.add_typer(experimenting.app)
 app.add_typer(ensembles.app, name="ensemble")
 app.add_typer(data.app)
 app.add_typer(importing.app)
