@@ -24,8 +24,10 @@
     │   └── StalledError         work on it has stood still for too long
     ├── StorageError             files cannot be listed, read or written where they are or should be
     ├── TrainingError            training cannot go on (diverged, or nothing to learn from)
+    ├── UnauthorizedError        the service needs an API key, and the one that came is none of its own
     └── ServiceError             the service cannot answer now
-        └── OverloadedError      its queues are full; ask again later
+        ├── OverloadedError      its queues are full; ask again later
+        └── RateLimitedError     this caller has asked too often; ask again when it says
 
 Messages say what was given, what is allowed and what to do. HTTP statuses and exit codes are
 assigned to this tree in one table each: ``deepscan.serving.api.HTTP_STATUS`` and
@@ -135,9 +137,26 @@ class TrainingError(DeepscanError):
     """Training cannot go on: it diverged, or there is nothing to learn from."""
 
 
+class UnauthorizedError(DeepscanError):
+    """The service needs an API key, and there was none or an unknown one."""
+
+
 class ServiceError(DeepscanError):
     """The service cannot answer now."""
 
 
 class OverloadedError(ServiceError):
     """The service's queues are full; ask again later."""
+
+
+class RateLimitedError(ServiceError):
+    """The caller has asked more often than it may.
+
+    Attributes:
+        retry_after_s: Whole seconds until it may ask again.
+    """
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        """Take the message, and when to ask again."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

@@ -26,8 +26,10 @@ from deepscan.errors import (
     DeepscanError,
     MediaError,
     MediaTooLargeError,
+    RateLimitedError,
     ResourceError,
     ServiceError,
+    UnauthorizedError,
     UnknownNameError,
     UnsupportedMediaError,
 )
@@ -57,7 +59,9 @@ HTTP_STATUS: dict[type[DeepscanError], int] = {
     MediaTooLargeError: 413,
     AbstainError: 422,
     ResourceError: 503,
+    UnauthorizedError: 401,
     ServiceError: 503,
+    RateLimitedError: 429,
 }
 """Status of each error; a class that is not listed has the status of its nearest ancestor."""
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from deepscan import config
 from deepscan.errors import ConfigError
 from deepscan.media.source import Limits
+from deepscan.serving.access import GateArgs
 
 
 def _listed(value: Any) -> Any:
@@ -95,6 +96,7 @@ class ServeArgs(BaseModel):
         ensemble: Processes that plan and fuse.
         prepare: Processes that decode and prepare, for each distinct preparation.
         replica: Processes that run models, for each distinct preparation.
+        gate: Who may ask, and how often.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -111,6 +113,21 @@ class ServeArgs(BaseModel):
     ensemble: Stage = Stage(cpus=0.1, max_ongoing=64)
     prepare: Stage = Stage(cpus=0.3, max_ongoing=8)
     replica: Stage = Stage(cpus=0.4, max_ongoing=16)
+    gate: GateArgs = GateArgs()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _sections_keep_their_defaults(cls, values: Any) -> Any:
+        """Complete a stage of which only some fields are given by those of its own default."""
+        if not isinstance(values, Mapping):
+            return values
+        defaults = {name: cls.model_fields[name].default for name in values if name in cls.model_fields}
+        return {
+            name: defaults[name].model_dump() | dict(value)
+            if isinstance(value, Mapping) and isinstance(defaults.get(name), BaseModel)
+            else value
+            for name, value in values.items()
+        }
 
     @pydantic.model_validator(mode="after")
     def _next_batch_is_there(self) -> Self:
