@@ -24,10 +24,10 @@
     │   └── StalledError         work on it has stood still for too long
     ├── StorageError             files cannot be listed, read or written where they are or should be
     ├── TrainingError            training cannot go on (diverged, or nothing to learn from)
-    ├── UnauthorizedError        the service needs an API key, and the one that came is none of its own
-    └── ServiceError             the service cannot answer now
+    └── ServiceError             the service cannot answer, or not now
         ├── OverloadedError      its queues are full; ask again later
-        └── RateLimitedError     this caller has asked too often; ask again when it says
+        ├── RateLimitedError     this caller has asked too often; ask again when it says
+        └── UnauthorizedError    it needs an API key, and there was none or an unknown one
 
 Messages say what was given, what is allowed and what to do. HTTP statuses and exit codes are
 assigned to this tree in one table each: ``deepscan.serving.api.HTTP_STATUS`` and
@@ -137,12 +137,8 @@ class TrainingError(DeepscanError):
     """Training cannot go on: it diverged, or there is nothing to learn from."""
 
 
-class UnauthorizedError(DeepscanError):
-    """The service needs an API key, and there was none or an unknown one."""
-
-
 class ServiceError(DeepscanError):
-    """The service cannot answer now."""
+    """The service cannot answer, or not now."""
 
 
 class OverloadedError(ServiceError):
@@ -160,3 +156,7 @@ class RateLimitedError(ServiceError):
         """Take the message, and when to ask again."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class UnauthorizedError(ServiceError):
+    """The service needs an API key, and there was none or an unknown one."""

@@ -59,9 +59,9 @@ HTTP_STATUS: dict[type[DeepscanError], int] = {
     MediaTooLargeError: 413,
     AbstainError: 422,
     ResourceError: 503,
-    UnauthorizedError: 401,
     ServiceError: 503,
     RateLimitedError: 429,
+    UnauthorizedError: 401,
 }
 """Status of each error; a class that is not listed has the status of its nearest ancestor."""
 

@@ -62,8 +62,11 @@ def check(path: pathlib.Path, place: Place) -> tuple[Finding, ...]:
         ConfigError: The file cannot be read as YAML, or holds something else altogether.
     """
     values = _load(path)
-    findings = [*_unknown(values, ServeDeploySchema, ""), *_malformed(values, ServeDeploySchema, "")]
-    findings += _misled(values)
+    findings = [*_unknown(values, ServeDeploySchema, ""), *_misled(values)]
+    for said in _malformed(values, ServeDeploySchema, ""):
+        # What was found inside of a section makes Ray complain of the section too.
+        if not any(each.where.startswith(said.where) or each.what == said.what for each in findings):
+            findings.append(said)
     needed = {"CPUs": 0.0, "GPUs": 0.0}
     for where, args in _arguments(values):
         if any(finding.where.startswith(where) for finding in findings):
@@ -169,6 +172,9 @@ def _malformed(value: Mapping[str, Any], schema: Any, where: str) -> Iterator[Fi
         for problem in error.errors():
             if problem["type"] != "extra_forbidden":
                 yield Finding(_dotted(where, problem["loc"]), f"{problem['msg']}.")
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        # Some of Ray's schemas import what a path names while they check it, and let its errors through.
+        yield Finding(where or "the file", f"What it names cannot be imported: {error}.")
 
 
 def _dotted(where: str, steps: Sequence[int | str]) -> str:
