@@ -52,14 +52,14 @@ def process_environment() -> dict[str, str]:
 
 
 def from_environment(
-    environ: Mapping[str, str],
+    environment: Mapping[str, str],
     env_file: pathlib.Path | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> ServeArgs:
     """Put the arguments of a service together.
 
     Args:
-        environ: Variables, of which those that begin with ``PREFIX`` are looked at.
+        environment: Variables, of which those that begin with ``PREFIX`` are looked at.
         env_file: A file of more variables; None = the one that ``DEEPSCAN_SERVE_ENV_FILE`` names, if any.
         given: Arguments that go before variables, as plain values. Sections are put together field by
             field; settings of the fusion are added, and the last one of a name counts.
@@ -68,10 +68,10 @@ def from_environment(
         ConfigError: A variable is unknown or malformed, the file cannot be read, or an argument is wrong
             or missing.
     """
-    named = environ.get(ENV_FILE)
+    named = environment.get(ENV_FILE)
     file = env_file or (pathlib.Path(named) if named else None)
     texts = _read(file) if file else {}
-    texts |= {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+    texts |= {name: text for name, text in environment.items() if name.startswith(PREFIX)}
     taken = {name: text for name, text in texts.items() if text and name != ENV_FILE and not _foreign(name)}
     values = _merged(_values(taken), given or {})
     if not values.get("bundles"):
