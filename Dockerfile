@@ -24,7 +24,8 @@ RUN useradd --create-home --uid 1000 --non-unique --shell /bin/bash ray \
 
 # Ray's launcher and KubeRay start login shells, whose PATH is made anew.
 ENV PATH=/opt/venv/bin:$PATH \
-    RAY_USAGE_STATS_ENABLED=0
+    RAY_USAGE_STATS_ENABLED=0 \
+    DEEPSCAN_SERVE_BUNDLES=/bundle
 # hadolint ignore=SC2016
 RUN echo 'PATH=/opt/venv/bin:$PATH' > /etc/profile.d/deepscan.sh
 
@@ -41,8 +42,9 @@ COPY serve_configs ./serve_configs
 
 EXPOSE 8000
 
+# Everything else of the service is set by DEEPSCAN_SERVE_* variables: docs/deploying.md.
 # 200 when the bundle is loaded and answers, else 503.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/api/health', timeout=4)"]
 
-CMD ["deepscan", "serve", "--local", "--host", "0.0.0.0", "--bundle", "/bundle"]
+CMD ["deepscan", "serve", "--local", "--host", "0.0.0.0"]

@@ -24,8 +24,10 @@
     │   └── StalledError         work on it has stood still for too long
     ├── StorageError             files cannot be listed, read or written where they are or should be
     ├── TrainingError            training cannot go on (diverged, or nothing to learn from)
-    └── ServiceError             the service cannot answer now
-        └── OverloadedError      its queues are full; ask again later
+    └── ServiceError             the service cannot answer, or not now
+        ├── OverloadedError      its queues are full; ask again later
+        ├── RateLimitedError     this caller has asked too often; ask again when it says
+        └── UnauthorizedError    it needs an API key, and there was none or an unknown one
 
 Messages say what was given, what is allowed and what to do. HTTP statuses and exit codes are
 assigned to this tree in one table each: ``deepscan.serving.api.HTTP_STATUS`` and
@@ -136,8 +138,25 @@ class TrainingError(DeepscanError):
 
 
 class ServiceError(DeepscanError):
-    """The service cannot answer now."""
+    """The service cannot answer, or not now."""
 
 
 class OverloadedError(ServiceError):
     """The service's queues are full; ask again later."""
+
+
+class RateLimitedError(ServiceError):
+    """The caller has asked more often than it may.
+
+    Attributes:
+        retry_after_s: Whole seconds until it may ask again.
+    """
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        """Take the message, and when to ask again."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnauthorizedError(ServiceError):
+    """The service needs an API key, and there was none or an unknown one."""

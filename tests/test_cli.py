@@ -37,7 +37,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
 BLOCKS = "\n".join(re.findall(r"```sh\n(.*?)```", PAGES + README, re.DOTALL))
 EXAMPLES = re.findall(r"^deepscan ((?:.*\\\n)*.+)", BLOCKS, re.MULTILINE)
-OPTION_ROWS = re.findall(r"^\| `(--[\w-]+)` \| ([\w, ]+) \|", DOCUMENT, re.MULTILINE)
+OPTION_ROWS = re.findall(r"^\| `(--[\w-]+)` \| ([\w, -]+) \|", DOCUMENT, re.MULTILINE)
 ROOT_COMMAND = typer.main.get_command(cli.app)
 
 

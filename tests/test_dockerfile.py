@@ -13,6 +13,7 @@ import pytest
 import typer.main
 
 from deepscan.cli import app
+from deepscan.serving.environment import from_environment
 
 ROOT = pathlib.Path(__file__).parents[1]
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -28,6 +29,11 @@ def instructions():
     lines = [line for line in TEXT.splitlines() if line and not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [tuple(line.split(maxsplit=1)) for line in joined.splitlines()]
+
+
+def variables():
+    [text] = all_of("ENV")
+    return dict(re.findall(r"(\w+)=(\S+)", text))
 
 
 def all_of(name):
@@ -94,7 +100,8 @@ def test_what_it_runs_is_a_command_that_exists():
     context = typer.main.get_command(app).commands[command].make_context(command, words)
     assert context.params["host"] == "0.0.0.0", "the port of a container is published from outside of it"
     assert str(context.params["port"]) == all_of("EXPOSE")[0]
-    assert [str(path) for path in context.params["bundle"]] == ["/bundle"]
+    assert not context.params["bundle"], "an option would go before the variable of whoever runs it"
+    assert from_environment(variables()).bundles == ("/bundle",)
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])

@@ -15,8 +15,10 @@ from deepscan.errors import (
     DeepscanError,
     MediaError,
     MediaTooLargeError,
+    RateLimitedError,
     ResourceError,
     ServiceError,
+    UnauthorizedError,
     UnknownNameError,
     UnsupportedMediaError,
 )
@@ -35,6 +37,8 @@ HTTP_STATUS: dict[type[DeepscanError], int] = {
     AbstainError: 422,
     ResourceError: 503,
     ServiceError: 503,
+    RateLimitedError: 429,
+    UnauthorizedError: 401,
 }
 """Status of each error; a class that is not listed has the status of its nearest ancestor."""
 

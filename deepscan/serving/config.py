@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from deepscan import config
 from deepscan.errors import ConfigError
 from deepscan.media.source import Limits
+from deepscan.serving.access import GateArgs
 from deepscan.serving.api import Rules
 
 
@@ -101,6 +102,7 @@ class ServeArgs(BaseModel):
         replica: Processes that run models, for each distinct preparation.
         evidence: Processes whose analyzers measure files.
         shared: The two processes that remember verdicts and hold jobs; there is one of each.
+        gate: Who may ask, and how often.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -122,6 +124,21 @@ class ServeArgs(BaseModel):
     replica: Stage = Stage(cpus=0.4, max_ongoing=16)
     evidence: Stage = Stage(cpus=0.1, max_ongoing=4)
     shared: Stage = Stage(cpus=0.05, max_ongoing=128, max_queued=256)
+    gate: GateArgs = GateArgs()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _sections_keep_their_defaults(cls, values: Any) -> Any:
+        """Complete a stage of which only some fields are given by those of its own default."""
+        if not isinstance(values, Mapping):
+            return values
+        defaults = {name: cls.model_fields[name].default for name in values if name in cls.model_fields}
+        return {
+            name: defaults[name].model_dump() | dict(value)
+            if isinstance(value, Mapping) and isinstance(defaults.get(name), BaseModel)
+            else value
+            for name, value in values.items()
+        }
 
     @pydantic.model_validator(mode="after")
     def _next_batch_is_there(self) -> Self:
@@ -139,6 +156,16 @@ class ServeArgs(BaseModel):
             limits=self.limits, max_batch_files=self.max_batch_files, retry_after_s=self.retry_after_s
         )
 
+    def deployments(self, preps: int) -> dict[str, int]:
+        """Return how many deployments each stage is, by its name.
+
+        Args:
+            preps: Distinct preparations of the bundles.
+        """
+        each = {"prepare": preps, "replica": preps, "shared": 2}
+        stages = (name for name in type(self).model_fields if isinstance(getattr(self, name), Stage))
+        return {name: each.get(name, 1) for name in stages}
+
     def fitted(self, preps: int, cpus: float) -> Self:
         """Return the arguments with all reservations cut alike, so that they fit into the cluster together.
 
@@ -149,7 +176,7 @@ class ServeArgs(BaseModel):
             preps: Distinct preparations of the bundles.
             cpus: CPUs of the cluster.
         """
-        counts = {"ingress": 1, "ensemble": 1, "prepare": preps, "replica": preps, "evidence": 1, "shared": 2}
+        counts = self.deployments(preps)
         stages: dict[str, Stage] = {name: getattr(self, name) for name in counts}
         needed = sum(counts[name] * stage.cpus * stage.min_replicas for name, stage in stages.items())
         if needed <= cpus:

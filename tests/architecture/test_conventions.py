@@ -11,8 +11,11 @@ BROAD_EXCEPT: set[str] = set()
 """Boundaries where anything may arrive and one request must not end the process."""
 
 LOGGING_UNITS = {"cli", "jobs"}
-ENVIRONMENT_READERS = {("deepscan.media.assets", "places")}
-"""Where things live. Ray's own variables are the business of ``deepscan.cluster``."""
+ENVIRONMENT_READERS = {
+    ("deepscan.media.assets", "places"),
+    ("deepscan.serving.environment", "process_environment"),
+}
+"""Where things live, what is served. Ray's own variables are the business of ``deepscan.cluster``."""
 
 VAGUE_MODULES = {"utils", "util", "helpers", "helper", "common", "core", "base", "misc"}
 VAGUE_CLASS = re.compile(r"(Manager|Handler|Engine|Monitor|Factory)$")
@@ -83,7 +86,7 @@ def test_only_the_command_line_and_jobs_set_up_logging(modules):
     assert configuring == []
 
 
-def test_one_function_reads_the_environment_besides_the_start_of_ray(modules):
+def test_two_functions_read_the_environment_besides_the_start_of_ray(modules):
     readers = {
         (module.name, _function_around(module.tree, node))
         for module in modules.values()

@@ -62,6 +62,7 @@ RAY_MODULES = {
     "deepscan.serving.replica",
     "deepscan.serving.handles",
     "deepscan.serving.app",
+    "deepscan.serving.validation",
 }
 
 

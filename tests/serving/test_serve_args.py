@@ -103,8 +103,14 @@ def test_the_defaults_of_two_preparations_fit_on_two_cpus():
     assert args.ingress.cpus + args.ensemble.cpus + 2 * (args.prepare.cpus + args.replica.cpus) <= 2
 
 
-def test_there_is_a_configuration_for_pictures_and_one_for_an_ensemble():
-    assert [path.name for path in CONFIGS] == ["ensemble.yaml", "image.yaml"]
+def test_there_is_a_configuration_for_pictures_for_an_ensemble_and_for_production():
+    assert [path.name for path in CONFIGS] == ["ensemble.yaml", "image.yaml", "production.yaml"]
+
+
+def test_a_stage_that_is_given_in_part_keeps_the_rest_of_its_own_default():
+    args = parse({"bundles": "a", "replica": {"max_replicas": 3}})
+    assert args.replica == ServeArgs(bundles=("a",)).replica.model_copy(update={"max_replicas": 3})
+    assert args.replica.cpus != Stage().cpus
 
 
 def test_the_ensemble_of_the_example_may_have_three_preparations_on_two_cpus():
