@@ -24,11 +24,13 @@ class Batching:
     Attributes:
         size: Items of a batch, at most.
         wait_s: How long the first item of a batch waits for more, in seconds; 0 = take what has queued.
-        max_queued: Items that may wait beside the batch that runs; more are refused.
+        lanes: Batches that run at the same time, each in a thread of its own.
+        max_queued: Items that may wait beside the batches that run; more are refused.
     """
 
     size: int = 8
     wait_s: float = 0.0
+    lanes: int = 1
     max_queued: int = 64
 
     def __post_init__(self) -> None:
@@ -37,10 +39,11 @@ class Batching:
         Raises:
             ConfigError: A value is out of range.
         """
-        if self.size < 1 or self.wait_s < 0 or self.max_queued < self.size:
+        if min(self.size, self.lanes) < 1 or self.wait_s < 0 or self.max_queued < self.size:
             msg = (
-                f"size={self.size}, wait_s={self.wait_s:g} and max_queued={self.max_queued} make no sense: "
-                "a batch has at least one item, waits 0 s or more, and the queue holds at least a batch."
+                f"size={self.size}, wait_s={self.wait_s:g}, lanes={self.lanes}, max_queued={self.max_queued} "
+                "make no sense: batches hold at least one item, run in at least one lane and wait 0 s or "
+                "more, and the queue holds a batch."
             )
             raise ConfigError(msg)
 
@@ -55,10 +58,10 @@ class _Waiting(Generic[T, R]):
 
 
 class Batched(Generic[T, R]):
-    """Calls a blocking function on the items of several callers together, one batch at a time.
+    """Calls a blocking function on the items of several callers together.
 
-    It belongs to the event loop on which it is called. The function runs in one thread that is always
-    the same: libraries such as torch keep a team of threads for each thread that calls them.
+    It belongs to the event loop on which it is called. The function runs in threads that are always the
+    same, one for each lane: libraries such as torch keep a team of threads for each thread that calls them.
     """
 
     def __init__(self, run: Callable[[list[T]], Sequence[R | Exception]], batching: Batching) -> None:
@@ -72,10 +75,10 @@ class Batched(Generic[T, R]):
         self._run = run
         self._batching = batching
         self._queue: list[_Waiting[T, R]] = []
-        self._running: asyncio.Future[Sequence[R | Exception]] | None = None
+        self._running: set[asyncio.Future[Sequence[R | Exception]]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+        self._threads = ThreadPoolExecutor(batching.lanes, thread_name_prefix="batches")
 
     async def __call__(self, item: T) -> R:
         """Return the result of one item; one whose caller is cancelled while it waits is not worked on.
@@ -93,12 +96,12 @@ class Batched(Generic[T, R]):
         return await waiting.result
 
     async def close(self) -> None:
-        """Refuse new items, finish those that were accepted, and end the thread."""
+        """Refuse new items, finish those that were accepted, and end the threads."""
         self._closed = True
         self._proceed()
-        while self._running is not None:
-            await asyncio.wait({self._running})
-        self._thread.shutdown()
+        while self._running:
+            await asyncio.wait(self._running)
+        self._threads.shutdown()
 
     def _require_room(self) -> None:
         if self._closed:
@@ -113,26 +116,27 @@ class Batched(Generic[T, R]):
         self._queue = [waiting for waiting in self._queue if not waiting.result.done()]
 
     def _proceed(self) -> None:
-        """Start the next batch if it is due, else come back when it is."""
+        """Start the batches that are due, and come back when the next one is."""
         self._forget_cancelled()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._running is not None or not self._queue:
-            return
-        loop, first = asyncio.get_running_loop(), self._queue[0]
-        full = len(self._queue) >= self._batching.size
-        if full or self._closed or loop.time() >= first.until_s:
+        loop = asyncio.get_running_loop()
+        while self._queue and len(self._running) < self._batching.lanes:
+            full = len(self._queue) >= self._batching.size
+            until_s = self._queue[0].until_s
+            if not (full or self._closed or loop.time() >= until_s):
+                self._timer = loop.call_at(until_s, self._proceed)
+                return
             self._start(loop)
-        else:
-            self._timer = loop.call_at(first.until_s, self._proceed)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         size = self._batching.size
         members, self._queue = self._queue[:size], self._queue[size:]
         items = [member.item for member in members]
-        self._running = loop.run_in_executor(self._thread, self._run_checked, items)
-        self._running.add_done_callback(lambda done: self._finish(members, done))
+        running = loop.run_in_executor(self._threads, self._run_checked, items)
+        self._running.add(running)
+        running.add_done_callback(lambda done: self._finish(members, done))
 
     def _run_checked(self, items: list[T]) -> Sequence[R | Exception]:
         results = self._run(items)
@@ -142,7 +146,7 @@ class Batched(Generic[T, R]):
         return results
 
     def _finish(self, members: list[_Waiting[T, R]], done: asyncio.Future[Sequence[R | Exception]]) -> None:
-        self._running = None
+        self._running.remove(done)
         failure = done.exception()
         answers = [failure] * len(members) if failure is not None else done.result()
         for member, answer in zip(members, answers, strict=True):

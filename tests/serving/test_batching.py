@@ -266,7 +266,25 @@ def test_closing_does_not_wait_for_company():
     run(story)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 0}, {"wait_s": -0.1}, {"size": 8, "max_queued": 7}])
+def test_a_second_lane_goes_on_while_the_first_is_busy():
+    work = Work(held=1)
+
+    async def story() -> None:
+        batched = Batched(work, Batching(size=2, lanes=2))
+        first = await held(batched, work)
+        assert await batched(2) == 4
+        assert await batched(3) == 9
+        assert not first.done()
+        work.go_on.set()
+        assert await first == 1
+        await batched.close()
+
+    run(story)
+    assert work.batches == [[1], [2], [3]]
+    assert len(work.threads) == 2
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"wait_s": -0.1}, {"lanes": 0}, {"size": 8, "max_queued": 7}])
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ConfigError, match="make no sense"):
         Batching(**wrong)

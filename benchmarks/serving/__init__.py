@@ -1,0 +1,1 @@
+"""What ``benchmarks/serving_load.py`` consists of: a client, the systems under load, and the steps."""

@@ -1,0 +1,40 @@
+"""What the load is made of: a bundle with random weights, and pictures with a face in them."""
+
+import pathlib
+
+import torch
+
+from deepscan import bundle, config
+from deepscan.bundle import Card
+from deepscan.media.source import Media
+from deepscan.models.catalog import load_builtin
+from deepscan.pipeline import prepare
+
+
+def fresh_bundle(folder: pathlib.Path, model: str) -> pathlib.Path:
+    """Write a bundle of a model with random weights: what it says means nothing, its cost is real."""
+    spec = load_builtin().get(model)
+    settings, prep = spec.config(), spec.prep.resolved()
+    torch.manual_seed(0)
+    card = Card(
+        name=model,
+        model=spec.name,
+        model_config=config.to_dict(settings),
+        modality=spec.modality,
+        prep=config.to_dict(prep),
+        prep_digest=prep.digest,
+        files={},
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    return bundle.write(folder, card, spec.build(settings)).path
+
+
+def usable(folder: pathlib.Path, model: str, count: int) -> tuple[str, ...]:
+    """Return so many JPEG files of a folder in which the model's preparation finds something to judge."""
+    prep, found = load_builtin().get(model).prep.resolved(), []
+    for path in sorted(folder.rglob("*.jpg")):
+        if isinstance(prepare(prep, Media.from_path(path)), list):
+            found.append(str(path.resolve()))
+        if len(found) == count:
+            return tuple(found)
+    raise SystemExit(f"{folder} holds {len(found)} JPEG files with a face, and {count} are needed.")
