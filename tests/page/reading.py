@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 ENDED = ".badge.real, .badge.fake, .badge.inconclusive, .badge.error"
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @dataclasses.dataclass

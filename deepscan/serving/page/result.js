@@ -41,7 +41,7 @@ function answer(verdict) {
         " probability of a fake",
       ),
     known && gauge(verdict.probability, verdict.uncertainty ?? null, "validation files that scored alike"),
-    known && ends(),
+    known && ends(verdict.uncertainty),
     words.trust(verdict).map((sentence) => el("p", {}, sentence)),
     el("p", {}, words.meaning(verdict)),
     notes.map((note) => el("p", { class: "notice" }, `About the file: ${note}`)),
@@ -69,13 +69,10 @@ function gauge(probability, band, meaning) {
   );
 }
 
-function ends() {
-  return el(
-    "p",
-    { class: "ends faint", "aria-hidden": "true" },
-    el("span", {}, "genuine"),
-    el("span", {}, "fake"),
-  );
+function ends(uncertainty) {
+  const frame = uncertainty ? el("span", {}, "framed: files that scored alike") : null;
+  const [genuine, fake] = ["genuine", "fake"].map((end) => el("span", {}, end));
+  return el("p", { class: "ends faint", "aria-hidden": "true" }, genuine, frame, fake);
 }
 
 function part(title, ...children) {
@@ -128,7 +125,9 @@ function decides(operating) {
   const fake = never(high)
     ? "It never calls a file fake"
     : `It calls a file fake from ${words.percent(high)}`;
-  return low <= 0 ? `${fake} and never genuine.` : `${fake}, genuine below ${words.percent(low)}.`;
+  if (low <= 0) return `${fake} and never genuine.`;
+  const between = low < high ? "; where it is framed it does not decide" : "";
+  return `${fake}, genuine below ${words.percent(low)}${between}.`;
 }
 
 const examined = (parts) =>

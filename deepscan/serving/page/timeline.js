@@ -6,7 +6,7 @@ import { clock, percent, step, suspicion } from "./words.js";
 const THUMBNAIL_PX = { width: 240, height: 180 };
 /** How much more than the face a thumbnail shows. */
 const SURROUNDINGS = 1.9;
-const SEEK_PATIENCE_MS = 4000;
+const SEEK_PATIENCE_MS = 10_000;
 const WAVE_COLUMNS = 600;
 /** Decoded sound takes ten times the room of a compressed file and more. */
 const MOST_SOUND_BYTES = 64e6;
