@@ -142,7 +142,8 @@ def unpack_answer(message: Message) -> Answer | Raised:
             buffers = iter(message.buffers)
             return [_example(row, buffers) for row in head["rows"]]
         error = _error(head["error"], head["message"])
-        return {"raised": Raised(error), "returned": error}[head["kind"]]
+        kinds: dict[str, Answer | Raised] = {"raised": Raised(error), "returned": error}
+        return kinds[head["kind"]]
     except (LookupError, TypeError, AttributeError, StopIteration, OverflowError, ConfigError) as problem:
         msg = f"No answer: {problem!r}."
         raise ValueError(msg) from problem
@@ -154,7 +155,7 @@ def _example(row: list[Any], buffers: Iterator[Buffer]) -> Example:
 
 def _array(buffer: Buffer, dtype: str, shape: list[int]) -> NDArray[Any]:
     sound = all(type(side) is int and 0 <= side < 2**31 for side in shape) and len(shape) <= _MOST_AXES
-    size_bytes = memoryview(buffer).nbytes
+    size_bytes = _flat(buffer).nbytes
     if dtype not in _DTYPES or not sound or math.prod(shape) * np.dtype(dtype).itemsize != size_bytes:
         msg = f"{size_bytes} bytes are no array of {dtype!r} {shape}."
         raise ValueError(msg)
@@ -162,11 +163,12 @@ def _array(buffer: Buffer, dtype: str, shape: list[int]) -> NDArray[Any]:
 
 
 def _error(name: str, message: str) -> DeepscanError:
-    kind = getattr(errors, name)
+    kind: Any = getattr(errors, name)
     if not issubclass(kind, DeepscanError):
         msg = f"{name!r} is no error of deepscan."
         raise ValueError(msg)
-    return kind(str(message))
+    error: DeepscanError = kind(str(message))
+    return error
 
 
 def _pack(value: Any, buffers: list[Buffer]) -> Any:
@@ -224,7 +226,7 @@ def _cut(body: memoryview, sizes: Any) -> list[memoryview]:
 
 
 def _read(connection: socket.socket, count: int, end_s: float | None) -> memoryview:
-    view = memoryview(np.empty(count, np.uint8))
+    view: memoryview = np.empty(count, np.uint8).data
     done = 0
     while done < count:
         if end_s is not None:
