@@ -17,6 +17,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import socket
 import struct
@@ -375,15 +376,15 @@ class Footprint:
         ]
 
 
-def footprint(pid: int) -> Footprint:
-    """Measure a process and its children, as Linux tells."""
+def footprint(pid: int, temporary: pathlib.Path) -> Footprint:
+    """Measure a process and its children, as Linux tells, and count what lies in its temporary folder."""
     family, memory_bytes, descriptors = _family(pid), 0, 0
     for each in family:
         with contextlib.suppress(OSError):
             lines = pathlib.Path(f"/proc/{each}/status").read_text().splitlines()
             memory_bytes += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
             descriptors += len(list(pathlib.Path(f"/proc/{each}/fd").iterdir()))
-    temporaries = len(list(pathlib.Path(tempfile.gettempdir()).glob("tmp*")))
+    temporaries = len(list(temporary.iterdir()))
     return Footprint(
         memory_bytes=memory_bytes, descriptors=descriptors, processes=len(family), temporaries=temporaries
     )
@@ -419,7 +420,7 @@ def originals(folder: pathlib.Path, most_bytes: int, each: int, seed: int) -> li
 
 
 @contextlib.contextmanager
-def service(bundles: Sequence[str]) -> Iterator[tuple[str, int]]:
+def service(bundles: Sequence[str], temporary: str) -> Iterator[tuple[str, int]]:
     """Start ``deepscan serve --local`` on a free port; gives its URL and process id."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -432,7 +433,8 @@ def service(bundles: Sequence[str]) -> Iterator[tuple[str, int]]:
         "--port",
         str(port),
     ]
-    with subprocess.Popen([*command, *(f"--bundle={bundle}" for bundle in bundles)]) as process:
+    command += [f"--bundle={bundle}" for bundle in bundles]
+    with subprocess.Popen(command, env=os.environ | {"TMPDIR": temporary}) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(url, process)
@@ -441,17 +443,17 @@ def service(bundles: Sequence[str]) -> Iterator[tuple[str, int]]:
             process.terminate()
 
 
-async def fuzz(url: str, pid: int, given: argparse.Namespace) -> list[str]:
+async def fuzz(url: str, pid: int, temporary: pathlib.Path, given: argparse.Namespace) -> list[str]:
     """Send everything, print the table, and return what was not as wanted."""
     found = originals(given.media, given.most_kb * 1024, given.each, given.seed)
     async with httpx.AsyncClient(base_url=url, timeout=given.timeout_s, trust_env=False) as client:
         loaded = (await client.get("/api/models")).json()
         routes = [route for route in ROUTES if route in {facts["modality"] for facts in loaded}]
         await bombard(client, samples(found, WARM_FILES, given.seed + 1), routes)
-        before = footprint(pid)
+        before = footprint(pid, temporary)
         answers = await bombard(client, samples(found, given.files, given.seed), routes, given.keep)
         alive = (await client.get("/api/health")).status_code
-    after = footprint(pid)
+    after = footprint(pid, temporary)
     sys.stdout.write(f"{table(answers)}\n\nbefore {before}\nafter  {after}\n")
     wrong = [f"{answer.mutation} to {answer.route}: {answer.problem}" for answer in answers if answer.problem]
     wrong += [] if alive == 200 else [f"The service's health is {alive} at the end."]
@@ -478,9 +480,11 @@ def main() -> None:
     given = parser.parse_args()
     if given.url and not given.pid:
         parser.error("--url needs --pid, to see what the service holds")
-    running = service(given.bundle) if given.bundle else contextlib.nullcontext((given.url, given.pid))
-    with running as (url, pid):
-        wrong = asyncio.run(fuzz(url, pid, given))
+    with tempfile.TemporaryDirectory() as folder:
+        # A service that runs already shares its temporary folder with others, so that one is not counted.
+        known = contextlib.nullcontext((given.url, given.pid))
+        with service(given.bundle, folder) if given.bundle else known as (url, pid):
+            wrong = asyncio.run(fuzz(url, pid, pathlib.Path(folder), given))
     sys.stdout.write("\n".join(["", *wrong, f"{len(wrong)} things were not as wanted."]) + "\n")
     sys.exit(1 if wrong else 0)
 

@@ -3,13 +3,25 @@
 import asyncio
 import collections
 import contextlib
+import os
+import subprocess
 
 import httpx
 import numpy as np
 import pytest
 
 from benchmarks import fuzz_api
-from benchmarks.fuzz_api import MADE, MUTATIONS, Answered, Footprint, Sample, problem_of, samples, table
+from benchmarks.fuzz_api import (
+    MADE,
+    MUTATIONS,
+    Answered,
+    Footprint,
+    Sample,
+    footprint,
+    problem_of,
+    samples,
+    table,
+)
 from deepscan.detector import Detector
 from deepscan.errors import MediaError
 from deepscan.media.source import Limits, Media
@@ -72,6 +84,28 @@ def test_growth_beyond_the_usual_is_told():
     after = Footprint(memory_bytes=150, descriptors=30, processes=3, temporaries=1)
     assert after.grown(before, 50) == ["descriptors grew from 10 to 30", "temporaries grew from 0 to 1"]
     assert before.grown(before, 0) == []
+
+
+def test_a_footprint_counts_memory_children_open_files_and_temporary_files(tmp_path):
+    (tmp_path / "left").touch()
+    before = footprint(os.getpid(), tmp_path)
+    with (tmp_path / "left").open(), subprocess.Popen(["sleep", "60"]) as child:
+        after = footprint(os.getpid(), tmp_path)
+        child.kill()
+    assert before.temporaries == 1
+    assert before.memory_bytes > 2**20
+    assert after.processes == before.processes + 1
+    assert after.descriptors > before.descriptors
+
+
+def test_whole_files_are_small_ones_of_each_type(tmp_path):
+    for name, size_bytes in (("a.jpg", 5), ("b.jpg", 6), ("c.wav", 7), ("d.wav", 5000)):
+        (tmp_path / name).write_bytes(bytes(size_bytes))
+    found = fuzz_api.originals(tmp_path, most_bytes=100, each=1, seed=0)
+    assert sorted(map(len, found))[1:] == [7]
+    assert len(found[0]) in (5, 6)
+    with pytest.raises(SystemExit, match="--most-kb"):
+        fuzz_api.originals(tmp_path, most_bytes=1, each=1, seed=0)
 
 
 def test_the_table_counts_by_mutation_and_by_kind():
