@@ -8,8 +8,10 @@
     ├── MediaError               a file cannot be read as media
     │   ├── EmptyMediaError      it holds no bytes
     │   ├── UnsupportedMediaError  its content is of no kind that deepscan reads
-    │   ├── MediaTooLargeError   it exceeds a limit on bytes, pixels or sides
-    │   └── CorruptMediaError    it is truncated or does not decode
+    │   ├── MediaTooLargeError   it exceeds a limit on bytes, pixels, frames, time or memory
+    │   ├── CorruptMediaError    it is truncated or does not decode
+    │   ├── DecodeTimeoutError   decoding it took longer than it may
+    │   └── DecoderCrashedError  the process that decoded it died of it
     ├── AbstainError             the media is sound, but this detector cannot judge it
     │   ├── NoPictureError       it holds no picture of the kind that is judged
     │   ├── NoFaceError          no face was found
@@ -60,11 +62,19 @@ class UnsupportedMediaError(MediaError):
 
 
 class MediaTooLargeError(MediaError):
-    """The media exceeds a limit on bytes, pixels or sides."""
+    """The media exceeds a limit on bytes, pixels, frames, time or memory."""
 
 
 class CorruptMediaError(MediaError):
     """The media is truncated or does not decode."""
+
+
+class DecodeTimeoutError(MediaError):
+    """Decoding the media took longer than it may, so it was given up."""
+
+
+class DecoderCrashedError(MediaError):
+    """The process that decoded the media died of it, or answered what no decoder answers."""
 
 
 class AbstainError(DeepscanError):

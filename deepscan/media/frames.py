@@ -189,8 +189,9 @@ def _decode(track: VideoStream, stored: Packets, wanted: list[int]) -> Iterator[
     exact = timed and all(each.pts is not None for each in stored)
     runs = _runs(stored, chosen) if exact else [range(len(stored))]
     skipping = chosen if exact and context.name in _SKIPPING else None
+    said: set[str | None] = set()
     frames: Iterator[VideoFrame] = itertools.chain.from_iterable(
-        _decode_run(context, stored[run.start : run.stop], skipping) for run in runs
+        _decode_run(context, stored[run.start : run.stop], skipping, said) for run in runs
     )
     if not timed:
         frames = _timed(frames, _stamps(stored))
@@ -209,20 +210,27 @@ def _timed(frames: Iterator[VideoFrame], ticks: NDArray[np.int64]) -> Iterator[V
         yield frame
 
 
-def _decode_run(context: Any, run: Packets, chosen: set[int] | None) -> Iterator[VideoFrame]:
+def _decode_run(
+    context: Any, run: Packets, chosen: set[int] | None, said: set[str | None]
+) -> Iterator[VideoFrame]:
     for packet in run:
         shown = chosen is None or packet.pts in chosen
         context.skip_frame = "DEFAULT" if shown else "NONREF"
-        yield from _decode_packet(context, packet)
-    yield from _decode_packet(context, None)
+        yield from _decode_packet(context, packet, said)
+    yield from _decode_packet(context, None, said)
     context.flush_buffers()
 
 
-def _decode_packet(context: Any, packet: "Packet[Any] | None") -> list[VideoFrame]:
+def _decode_packet(context: Any, packet: "Packet[Any] | None", said: set[str | None]) -> list[VideoFrame]:
     try:
         return list(context.decode(packet))
     except av.FFmpegError as error:
-        _LOGGER.warning("A frame does not decode (%s); it is left out.", error.strerror)
+        # Once and not for each frame: a file of nothing but damage would fill the log.
+        if error.strerror not in said:
+            said.add(error.strerror)
+            _LOGGER.warning(
+                "A frame does not decode (%s); it is left out, and so are others like it.", error.strerror
+            )
         return []
 
 

@@ -56,7 +56,6 @@ _BROKEN = (
     EOFError,
     ArithmeticError,
     RuntimeError,
-    MemoryError,
     struct.error,
     zlib.error,
     UserWarning,
@@ -77,12 +76,17 @@ class Limits:
         max_pixels: Largest width times height.
         max_side_px: Longest side.
         max_duration_s: Longest clip or sound.
+        max_animation_frames: Most frames of an animation (GIF, WebP, PNG): to see one, all that come before
+            it must be decoded.
+        max_animation_pixels: Largest width times height times frames of an animation.
     """
 
     max_bytes: int = 64 * 2**20
     max_pixels: int = 100_000_000
     max_side_px: int = 20_000
     max_duration_s: float = 4 * 3600.0
+    max_animation_frames: int = 20_000
+    max_animation_pixels: int = 4_000_000_000
 
 
 def probe(data: bytes, name: str, limits: Limits | None = None) -> MediaFacts:
@@ -122,6 +126,7 @@ def _read_picture(data: bytes, name: str, known: Format, limits: Limits) -> dict
     facts: dict[str, Any] = {"kind": "image"} | _upright_size(size_px, turned=turned)
     if moving := delays_s(data):
         _check_duration(sum(moving), name, limits)
+        _check_animation(size_px, len(moving), name, limits)
         facts["duration_s"] = sum(moving)
     return facts
 
@@ -194,6 +199,9 @@ def opened(data: bytes, name: str) -> Iterator[ImageFile]:
                 )
                 raise UnsupportedMediaError(msg)
             yield picture
+    except MemoryError as error:
+        msg = f"{name!r} takes more memory than there is; shrink it, or give the program more."
+        raise MediaTooLargeError(msg) from error
     except _BOMB as error:
         msg = f"{name!r} declares more pixels than can be decoded safely ({error}); shrink it."
         raise MediaTooLargeError(msg) from error
@@ -248,6 +256,21 @@ def _check_duration(duration_s: float, name: str, limits: Limits) -> None:
         msg = (
             f"{name!r} runs for {duration_s:.0f} s; at most {limits.max_duration_s:.0f} s are read. "
             "Cut out the part in question, or raise max_duration_s."
+        )
+        raise MediaTooLargeError(msg)
+
+
+def _check_animation(size_px: tuple[int, int], frames: int, name: str, limits: Limits) -> None:
+    if frames > limits.max_animation_frames:
+        msg = (
+            f"{name!r} has {frames} frames; at most {limits.max_animation_frames} of an animation are read. "
+            "Cut out the part in question, convert it to MP4, or raise max_animation_frames."
+        )
+        raise MediaTooLargeError(msg)
+    if (pixels := size_px[0] * size_px[1] * frames) > limits.max_animation_pixels:
+        msg = (
+            f"{name!r} has {pixels} pixels in its {frames} frames; at most {limits.max_animation_pixels} are "
+            "decoded of an animation. Shrink it, convert it to MP4, or raise max_animation_pixels."
         )
         raise MediaTooLargeError(msg)
 

@@ -53,14 +53,21 @@ def decode_sound(data: bytes, name: str, duration_s: float) -> Sound:
 
 
 def _decode(container: InputContainer) -> Iterator[AudioFrame]:
-    """Yield what decodes of the sound track; damage is left out with a warning in the log."""
+    """Yield what decodes of the sound track; damage is left out, and each kind of it told the log once."""
+    said: set[str | None] = set()
     track = sound_track(container)
     assert track is not None, "probe found sound"
     for packet in itertools.chain(packets(container, track), [None]):
         try:
             yield from track.codec_context.decode(packet)
         except av.FFmpegError as error:
-            _LOGGER.warning("A packet of sound does not decode (%s); it is left out.", error.strerror)
+            # Once and not for each packet: a file of nothing but damage would fill the log.
+            if error.strerror not in said:
+                said.add(error.strerror)
+                _LOGGER.warning(
+                    "A packet of sound does not decode (%s); it is left out, and so are others like it.",
+                    error.strerror,
+                )
 
 
 def _mono(frames: Iterator[AudioFrame]) -> Iterator[Sound]:

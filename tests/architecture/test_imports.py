@@ -23,6 +23,7 @@ LAYERS = (
     {"detector"},
     {"ensemble"},
     {"pipeline"},
+    {"isolation"},
     {"deepscan"},
     {"cluster"},
     {"datasets", "report"},

@@ -108,6 +108,27 @@ def test_long_animation_is_refused(container):
 
 
 @pytest.mark.parametrize("container", FORMATS)
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Limits(max_animation_frames=4), "5 frames; at most 4 .* raise max_animation_frames"),
+        (Limits(max_animation_pixels=5 * 35 * 47 - 1), "8225 pixels in its 5 frames; at most 8224"),
+    ],
+    ids=["frames", "pixels"],
+)
+def test_an_animation_that_takes_for_ever_to_decode_is_refused(container, limits, message):
+    with pytest.raises(MediaTooLargeError, match=message):
+        Media.from_bytes(animated(container), "a", limits)
+
+
+def test_the_limits_of_animations_leave_those_at_them_and_still_pictures_alone():
+    limits = Limits(max_animation_frames=5, max_animation_pixels=5 * 35 * 47)
+    assert Media.from_bytes(animated("gif"), "a", limits).facts.duration_s == 1.0
+    still = Limits(max_animation_frames=1, max_animation_pixels=1)
+    assert Media.from_bytes(animated("png", (100,)), "a", still).facts.duration_s is None
+
+
+@pytest.mark.parametrize("container", FORMATS)
 def test_any_cut_of_an_animation_is_measured_without_an_error(container):
     data = animated(container)
     lengths = [len(delays_s(data[:end])) for end in range(len(data))]

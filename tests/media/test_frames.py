@@ -115,7 +115,9 @@ def test_window_decodes_only_from_the_key_frame_before(film, monkeypatch):
     given = []
     decode = frames._decode_packet
     monkeypatch.setattr(
-        frames, "_decode_packet", lambda context, packet: given.append(packet) or decode(context, packet)
+        frames,
+        "_decode_packet",
+        lambda context, packet, said: given.append(packet) or decode(context, packet, said),
     )
     sampled(film, kind="window", center_s=1.6, span_s=0.1, count=2)
     assert 1 <= len([packet for packet in given if packet is not None]) <= 10
@@ -224,7 +226,7 @@ def test_damaged_frames_are_left_out_and_logged(caplog):
         found, times_s = sampled(Media.from_bytes(damaged(10, 20), "a"), count=8)
     assert found == [2, 7, 22, 27, 32, 37]
     assert times_s == pytest.approx([number / 20 for number in found])
-    assert "does not decode" in caplog.text
+    assert caplog.text.count("does not decode") == 1
 
 
 def test_clip_of_which_nothing_decodes_is_corrupt():

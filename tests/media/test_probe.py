@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from deepscan.errors import CorruptMediaError, EmptyMediaError, MediaTooLargeError, UnsupportedMediaError
-from deepscan.media.probe import Limits, probe
+from deepscan.media.probe import Limits, opened, probe
 from deepscan.media.signatures import FORMATS, sniff
 
 NAMES = [known.name for known in FORMATS if known.open]
@@ -171,3 +171,8 @@ def test_rare_layout_is_reported_with_its_reason():
     floats = cv2.imencode(".tiff", np.ones((4, 4, 3), np.float32))[1].tobytes()
     with pytest.raises(CorruptMediaError, match="unknown pixel mode"):
         probe(floats, "a.tif")
+
+
+def test_a_picture_that_fills_the_memory_is_too_large_and_not_damaged(encode):
+    with pytest.raises(MediaTooLargeError, match="memory"), opened(encode("PNG"), "a.png"):
+        raise MemoryError

@@ -1,0 +1,1 @@
+"""Decoding in processes that may be killed: a file that crashes its decoder costs one request."""
