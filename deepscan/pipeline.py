@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deepscan import config
 from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError
 from deepscan.evidence import Analyzer
+from deepscan.evidence.catalog import load_builtin as load_analyzers
 from deepscan.fusion import FusionPolicy, Vote, fuse
 from deepscan.media.source import Media, Sampling
 from deepscan.modalities import Prep, Prepared
@@ -93,6 +94,11 @@ def testify(media: Media, analyzers: Iterable[Analyzer]) -> tuple[Evidence, ...]
     """Let the analyzers that accept a file measure it; one that cannot is left out, and the log says why."""
     able = (analyzer for analyzer in analyzers if analyzer.accepts(media))
     return tuple(evidence for analyzer in able if (evidence := _testimony(analyzer, media)))
+
+
+def testify_all(media: Media) -> tuple[Evidence, ...]:
+    """Let every analyzer of this package measure a file; see ``testify``."""
+    return testify(media, load_analyzers())
 
 
 def _testimony(analyzer: Analyzer, media: Media) -> Evidence | None:

@@ -36,9 +36,9 @@ class Plan:
 
     def measure(self, system: System, connections: int, **changes: Any) -> tuple[dict[str, Any], Outcome]:
         """Send a load and return the row of a table, with the CPU that the system took for a request."""
-        before_s = system.cpu_s()
+        before = system.members()
         outcome = send(self.load(system, connections, **changes))
-        spent_s = system.cpu_s() - before_s
+        spent_s = system.cpu_s(before)
         answered = len(outcome.latencies_s())
         row = {"system": system.name, "connections": connections} | outcome.figures()
         return row | {

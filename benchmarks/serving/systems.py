@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -66,9 +66,10 @@ class System:
         """Return its processes, or those whose command line holds a title."""
         return [each for each in tree(self.process.pid) if title in each.command]
 
-    def cpu_s(self) -> float:
-        """Return the CPU time that its processes have taken until now."""
-        return sum(each.cpu_s for each in self.members())
+    def cpu_s(self, before: Sequence[Process] = ()) -> float:
+        """Return the CPU time of its processes since ``before``, those that have ended left out."""
+        known = {(each.pid, each.start_ticks): each.cpu_s for each in before}
+        return sum(each.cpu_s - known.get((each.pid, each.start_ticks), 0.0) for each in self.members())
 
     def is_ready(self) -> bool:
         """Tell whether it answers that all is loaded."""

@@ -30,7 +30,7 @@ from deepscan.isolation.wire import Answer, Message, Raised
 from deepscan.media.probe import Limits, check_bytes, probe
 from deepscan.media.source import Media
 from deepscan.modalities import Prep, Prepared
-from deepscan.verdict import MediaFacts
+from deepscan.verdict import Evidence, MediaFacts
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,6 +105,18 @@ class Decoders:
             return Media(data, facts)
         raise _crashed(name, _NONSENSE)
 
+    def testify(self, media: Media) -> tuple[Evidence, ...]:
+        """Do ``pipeline.testify_all`` in a decoder.
+
+        Raises:
+            MediaError: The decoder died of the file or took too long.
+            ServiceError: No decoder starts.
+        """
+        answer = self.call(pipeline.testify_all, media, name=media.facts.name)
+        if isinstance(answer, tuple):
+            return answer
+        raise _crashed(media.facts.name, _NONSENSE)
+
     async def run(self, method: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
         """Await a method of this object, as ``await decoders.run(decoders.prepare, prep, media)``.
 
@@ -175,7 +187,8 @@ class Decoders:
     def _failed(self, error: DeepscanError) -> DeepscanError:
         if self._closed.is_set():
             return ServiceError("The service ends; ask again when it is back.")
-        _log.warning("%s", error)
+        # Without the message, which names the file.
+        _log.warning("A decoder was given up: %s", type(error).__name__)
         return error
 
     def _take(self) -> Child:

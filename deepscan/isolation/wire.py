@@ -21,7 +21,7 @@ from deepscan import config, errors
 from deepscan.errors import ConfigError, DeepscanError
 from deepscan.media.source import Media
 from deepscan.modalities import Example
-from deepscan.verdict import MediaFacts
+from deepscan.verdict import Evidence, MediaFacts
 
 MOST_HEAD_BYTES = 2**20
 """Longest JSON of a message."""
@@ -55,7 +55,7 @@ class Raised:
     error: DeepscanError
 
 
-Answer = list[Example] | MediaFacts | DeepscanError
+Answer = list[Example] | MediaFacts | tuple[Evidence, ...] | DeepscanError
 """What a function that runs in a decoder may return."""
 
 
@@ -119,6 +119,8 @@ def pack_answer(answer: Answer | Raised) -> Message:
     """Describe an answer."""
     if isinstance(answer, MediaFacts):
         return Message({"kind": "facts", "facts": dataclasses.asdict(answer)})
+    if isinstance(answer, tuple):
+        return Message({"kind": "evidence", "evidence": [dataclasses.asdict(each) for each in answer]})
     if isinstance(answer, DeepscanError | Raised):
         error = answer.error if isinstance(answer, Raised) else answer
         said = {"error": type(error).__name__, "message": str(error)}
@@ -138,6 +140,8 @@ def unpack_answer(message: Message) -> Answer | Raised:
     try:
         if head["kind"] == "facts":
             return config.from_dict(MediaFacts, head["facts"])
+        if head["kind"] == "evidence":
+            return tuple(config.from_dict(Evidence, each) for each in head["evidence"])
         if head["kind"] == "examples":
             buffers = iter(message.buffers)
             return [_example(row, buffers) for row in head["rows"]]

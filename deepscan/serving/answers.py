@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -126,6 +127,14 @@ def add_error_answers(api: FastAPI, retry_after_s: int) -> None:
         problem = problem_of(error, request.state.request_id)
         request.state.error = problem.type
         return as_json(ErrorAnswer(error=problem), status, headers)
+
+    @api.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = error.errors()[0]
+        where = ".".join(map(str, found["loc"]))
+        return await failed(
+            request, ConfigError(f"{where}: {found['msg']}. The page /docs shows what it takes.")
+        )
 
     @api.exception_handler(HTTPException)
     async def no_such_route(request: Request, error: HTTPException) -> JSONResponse:

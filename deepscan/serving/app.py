@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import ray
-from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve import Application, Deployment
 from ray.serve.config import RequestRouterConfig
@@ -21,17 +20,16 @@ from ray.serve.config import RequestRouterConfig
 from deepscan import pipeline
 from deepscan.cluster import available
 from deepscan.errors import ResourceError, ServiceError
-from deepscan.serving.api import build_api
 from deepscan.serving.backend import ModelFacts
 from deepscan.serving.config import ServeArgs, Stage
-from deepscan.serving.ensemble import Panel
+from deepscan.serving.environment import from_environment, process_environment
 from deepscan.serving.handles import RemoteAnalyzers, RemoteDesk, RemoteEnsemble, RemoteGroup, RemoteMemory
-from deepscan.serving.memory import Remembering
-from deepscan.serving.replica import Analyze, Desk, Planner, Prepare, Remembered, Replica
+from deepscan.serving.ingress import Behind, Desk, Ingress
+from deepscan.serving.replica import Analyze, Bookkeeper, Planner, Prepare, Remembered, Replica
 
 if TYPE_CHECKING:
     from deepscan.bundle import Bundle
-    from deepscan.ensemble import Selection
+    from deepscan.serving.lineup import Lineup
 
 log = logging.getLogger(__name__)
 
@@ -46,55 +44,47 @@ READY_TIMEOUT_S = 120.0
 ROUTER = RequestRouterConfig.model_validate({"initial_backoff_s": 0.002, "max_backoff_s": 0.01})
 
 
-@ray_serve.ingress()
-class Ingress:
-    """Speaks HTTP: the routes, with the stages behind them."""
-
-    def __init__(
-        self, backend: RemoteEnsemble, memory: RemoteMemory, desk: RemoteDesk, args: ServeArgs
-    ) -> None:
-        """Keep what the routes need."""
-        self._backend = backend
-        self._memory = memory
-        self._desk = desk
-        self._args = args
-
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        """Build the routes on the replica, which spares the application from being pickled."""
-        backend = Remembering(self._backend, self._memory, self._args.bundles)
-        return build_api(backend, self._desk, self._args.rules())
-
-
-def build(args: ServeArgs) -> Application:
-    """Draw the graph for a set of bundles.
-
-    Ingress asks the Ensemble, which asks Prepare and Replica of each Prep, and Analyze; Memory and Jobs
-    are what all processes of Ingress share.
+def build(given: dict[str, Any]) -> Application:
+    """Draw the graph for the arguments of a configuration, and the variables of the environment.
 
     Raises:
         BundleError: A bundle or ensemble cannot be used.
-        ConfigError: A setting of the fusion is wrong.
+        ConfigError: An argument or a variable is unknown or wrong.
     """
-    # Here and not above, because a process of Ingress has no use for torch.
-    from deepscan.models.catalog import load_plugin
+    return draw(from_environment(process_environment(), given=given))
 
-    for plugin in args.plugins:
-        load_plugin(pathlib.Path(plugin))
-    chosen = _select(args)
-    groups = [_group(members, args) for members in _by_prep(chosen)]
-    models = [facts for group in groups for facts in group.models]
-    analyze = _deployment(Analyze, args.evidence).bind(args.evidence.max_ongoing)
-    panel = Panel(bundles=frozenset(facts.id for facts in models), policy=chosen.policy)
+
+def draw(args: ServeArgs) -> Application:
+    """Draw the graph for a set of bundles.
+
+    Ingress asks the Ensemble, which asks Prepare and Replica of each Prep, and Analyze; Memory, Books and
+    Jobs are what all processes of Ingress share.
+
+    Raises:
+        BundleError: A bundle or ensemble cannot be used.
+        ConfigError: A setting of a fusion or a variant is wrong.
+    """
+    args = _absolute(args)
+    made = _read(args)
+    groups = [_group(members, args) for members in _by_prep(made)]
+    analyze = _deployment(Analyze, args.evidence).bind(args)
     planner = _deployment(Planner, args.ensemble, name="Ensemble").bind(
-        groups, {"": panel}, RemoteAnalyzers(cast(Any, analyze))
+        groups, made.panels, RemoteAnalyzers(cast(Any, analyze))
     )
-    backend = RemoteEnsemble(cast(Any, planner), tuple(dict.fromkeys(facts.modality for facts in models)))
+    modalities = tuple(dict.fromkeys(facts.modality for group in groups for facts in group.models))
     remembered = _deployment(Remembered, args.shared, name="Memory").bind(args.verdict_cache_bytes)
-    memory = RemoteMemory(cast(Any, remembered))
-    desk = _deployment(Desk, args.shared, name="Jobs").bind(backend, memory, args.bundles)
+    books = _deployment(Bookkeeper, args.shared, name="Books").bind(made.keeping)
+    behind = Behind(
+        ensemble=RemoteEnsemble(cast(Any, planner), modalities),
+        memory=RemoteMemory(cast(Any, remembered)),
+        books=cast(Any, books),
+        digest=made.digest,
+        trial=made.trial,
+    )
+    desk = _deployment(Desk, args.shared, name="Jobs").bind(behind)
     full = {"status_code": 503, "retry_after_s": args.retry_after_s}
     ingress = _deployment(Ingress, args.ingress, backpressure_config=full)
-    return ingress.bind(backend, memory, RemoteDesk(cast(Any, desk)), args)
+    return ingress.bind(behind, RemoteDesk(cast(Any, desk)), args)
 
 
 def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True) -> str:
@@ -119,7 +109,7 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000, blocking: 
         msg = "Serving needs a Ray cluster and none is connected; use deepscan.cluster.connected()."
         raise ResourceError(msg)
     cpus, _ = available()
-    application = build(args.fitted(len(_by_prep(_select(args))), cpus))
+    application = draw(args.fitted(len(_by_prep(_read(args))), cpus))
     ray_serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     url = f"http://{host}:{port}"
     with contextlib.ExitStack() as ending:
@@ -139,18 +129,27 @@ def stop() -> None:
     ray_serve.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _select(args: ServeArgs) -> "Selection":
-    from deepscan.ensemble import select
+def _absolute(args: ServeArgs) -> ServeArgs:
+    """Return the arguments with the paths that processes elsewhere open."""
+    keys = args.gate.keys_file
+    gate = args.gate.model_copy(update={"keys_file": str(pathlib.Path(keys).resolve())} if keys else {})
+    plugins = tuple(str(pathlib.Path(plugin).resolve()) for plugin in args.plugins)
+    return args.model_copy(update={"gate": gate, "plugins": plugins})
 
-    return select([pathlib.Path(path).resolve() for path in args.bundles], args.fusion)
+
+def _read(args: ServeArgs) -> "Lineup":
+    # Here and not above, because a process of Ingress has no use for torch.
+    from deepscan.models.catalog import load_plugin
+    from deepscan.serving.lineup import lineup
+
+    for plugin in args.plugins:
+        load_plugin(pathlib.Path(plugin))
+    return lineup(args)
 
 
-def _by_prep(chosen: "Selection") -> "list[list[Bundle]]":
-    """Return the bundles that share a Prep together, sorted as ``pipeline.plan`` sorts, who fuses so."""
-    from deepscan.bundle import Bundle
-
-    bundles = sorted((Bundle.read(path.resolve()) for path in chosen.bundles), key=_digest)
-    return [list(members) for _, members in itertools.groupby(bundles, key=_digest)]
+def _by_prep(made: "Lineup") -> "list[list[Bundle]]":
+    """Return the bundles that share a Prep together."""
+    return [list(members) for _, members in itertools.groupby(made.bundles, key=_digest)]
 
 
 def _group(bundles: "list[Bundle]", args: ServeArgs) -> RemoteGroup:
@@ -158,15 +157,14 @@ def _group(bundles: "list[Bundle]", args: ServeArgs) -> RemoteGroup:
     card, prep = bundles[0].card, bundles[0].prep()
     suffix = f"{card.modality}-{card.prep_digest[:8]}"
     paths = [str(bundle.path) for bundle in bundles]
-    plugins = [str(pathlib.Path(plugin).resolve()) for plugin in args.plugins]
     batching = {"batch_size": args.batch_size, "batch_wait_s": args.batch_wait_s}
     prepare = _deployment(Prepare, args.prepare, name=f"Prepare-{suffix}")
     replica = _deployment(Replica, args.replica, name=f"Replica-{suffix}", user_config=batching)
     return RemoteGroup(
         models=tuple(ModelFacts.of(bundle.card) for bundle in bundles),
         samples_frames=pipeline.samples_frames(prep),
-        prepare=cast(Any, prepare.bind(prep, args.prepare.max_ongoing, args.prepared_cache_bytes)),
-        replica=cast(Any, replica.bind(paths, plugins, args.device, args.replica.cpus)),
+        prepare=cast(Any, prepare.bind(prep, args)),
+        replica=cast(Any, replica.bind(paths, args.plugins, args.device, args.replica.cpus)),
     )
 
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from deepscan.bundle import Card
 
 
+MAIN = "main"
+"""Name of the variant that a service has in any case."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
     """What the service tells of one bundle that it has loaded.
@@ -80,15 +84,17 @@ class Question:
         media: One file, or several that are one case and get one verdict.
         modality: Name of the only modality that looks at it; None = every one that accepts it.
         settings: What the caller set.
-        variant: Name of the variant that answers; empty where there is only one.
+        variant: Name of the variant that answers.
         request_id: Names the request in answers and logs.
+        caller: What tells callers apart, so that one is always answered by the same variant; None = nothing.
     """
 
     media: tuple[Media, ...]
     modality: str | None = None
     settings: Settings = Settings()
-    variant: str = ""
+    variant: str = MAIN
     request_id: str = ""
+    caller: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,12 +106,14 @@ class Answer:
         stages_ms: Milliseconds by stage of the work, the longest where several ran side by side.
         statistics: What the prepared files were like: figures by name, by bundle id.
         cached: Whether it was remembered and not judged anew.
+        variant: Name of the variant that answered.
     """
 
     verdict: Verdict
     stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     statistics: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     cached: bool = False
+    variant: str = MAIN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,9 +14,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from deepscan import config
 from deepscan.errors import ConfigError
+from deepscan.isolation.process import Allowance
 from deepscan.media.source import Limits
+from deepscan.monitor.alerts import DEFAULTS, Rule
 from deepscan.serving.access import GateArgs
+from deepscan.serving.alerting import Webhook
 from deepscan.serving.api import Rules
+from deepscan.serving.sliding import StreamSettings
+from deepscan.serving.telemetry import rules_of
 
 
 def _listed(value: Any) -> Any:
@@ -25,6 +30,10 @@ def _listed(value: Any) -> Any:
 
 def _limits(value: Any) -> Any:
     return config.from_dict(Limits, value, "limits.") if isinstance(value, Mapping) else value
+
+
+def _stream(value: Any) -> Any:
+    return config.from_dict(StreamSettings, value, "stream.") if isinstance(value, Mapping) else value
 
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
@@ -80,6 +89,97 @@ class Stage(BaseModel):
         }
 
 
+class VariantArgs(BaseModel):
+    """A variant beside the bundles of the service itself.
+
+    Attributes:
+        name: Its name in the log.
+        weight: Share of the callers that it answers, relative to the other weights.
+        shadow: It gets a copy of every request and never answers.
+        bundles: Directories of its bundles, or one ensemble file.
+        fusion: Settings of its ``FusionPolicy``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    weight: float = Field(default=1.0, ge=0)
+    shadow: bool = False
+    bundles: Texts = Field(min_length=1)
+    fusion: Texts = ()
+
+
+class ExperimentArgs(BaseModel):
+    """Which variants share the callers, and what is kept of their answers.
+
+    Attributes:
+        main_weight: Share of the callers that the bundles of the service itself answer, as variant ``main``.
+        variants: The others.
+        salt: Any text that callers do not know; it must stay the same as long as a trial goes on.
+        log: Folder or URI of the log of all answers; empty = none is kept.
+        log_bytes: Most bytes of the log; the oldest files go first.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    main_weight: float = Field(default=1.0, ge=0)
+    variants: tuple[VariantArgs, ...] = ()
+    salt: str = ""
+    log: str = ""
+    log_bytes: int = Field(default=256 * 2**20, ge=1)
+
+
+class MonitoringArgs(BaseModel):
+    """When somebody is told that something is wrong.
+
+    Attributes:
+        alerts: Rules in place of those of ``deepscan.monitor.alerts.DEFAULTS``; an empty list = none.
+        webhook: Address that is told of alerts; empty = nobody is.
+        every_s: Seconds between two looks at the rules.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alerts: tuple[dict[str, Any], ...] | None = None
+    webhook: str = ""
+    every_s: float = Field(default=15.0, gt=0)
+
+    @pydantic.model_validator(mode="after")
+    def _in_order(self) -> Self:
+        self.rules()
+        self.hook()
+        return self
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules."""
+        return DEFAULTS if self.alerts is None else rules_of(self.alerts)
+
+    def hook(self) -> Webhook | None:
+        """Return where alerts are sent."""
+        return Webhook(url=self.webhook) if self.webhook else None
+
+
+class DecodingArgs(BaseModel):
+    """Where files are decoded, and what one may cost.
+
+    Attributes:
+        processes: Processes that decode, for each process that prepares or speaks HTTP; they are killed
+            where a file does harm. 0 = threads, where a file can take the whole process with it.
+        time_s: Seconds that a file may take, in a process.
+        memory_bytes: Memory that a file may take, in a process.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    processes: int = Field(default=2, ge=0)
+    time_s: float = Field(default=60.0, gt=0)
+    memory_bytes: int = Field(default=4 * 2**30, ge=2**20)
+
+    def allowance(self) -> Allowance:
+        """Return what a file may cost."""
+        return Allowance(time_s=self.time_s, memory_bytes=self.memory_bytes)
+
+
 class ServeArgs(BaseModel):
     """Everything that can be set of a service.
 
@@ -103,6 +203,10 @@ class ServeArgs(BaseModel):
         evidence: Processes whose analyzers measure files.
         shared: The two processes that remember verdicts and hold jobs; there is one of each.
         gate: Who may ask, and how often.
+        decoding: Where files are decoded, and what one may cost.
+        stream: What live streams may take of the service.
+        experiment: Which variants share the callers, and the log of their answers.
+        monitoring: Alerts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -125,6 +229,10 @@ class ServeArgs(BaseModel):
     evidence: Stage = Stage(cpus=0.1, max_ongoing=4)
     shared: Stage = Stage(cpus=0.05, max_ongoing=128, max_queued=256)
     gate: GateArgs = GateArgs()
+    decoding: DecodingArgs = DecodingArgs()
+    stream: Annotated[StreamSettings, BeforeValidator(_stream)] = StreamSettings()
+    experiment: ExperimentArgs = ExperimentArgs()
+    monitoring: MonitoringArgs = MonitoringArgs()
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -153,7 +261,10 @@ class ServeArgs(BaseModel):
     def rules(self) -> Rules:
         """Return what the routes allow."""
         return Rules(
-            limits=self.limits, max_batch_files=self.max_batch_files, retry_after_s=self.retry_after_s
+            limits=self.limits,
+            max_batch_files=self.max_batch_files,
+            stream=self.stream,
+            retry_after_s=self.retry_after_s,
         )
 
     def deployments(self, preps: int) -> dict[str, int]:

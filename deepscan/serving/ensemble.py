@@ -156,7 +156,12 @@ class Ensemble:
         )
         stages = [judgement.stages_ms for judgement in judgements]
         stages += [{EVIDENCE: elapsed_ms} for _, elapsed_ms in testimony]
-        yield Answer(verdict=verdict, stages_ms=_longest(stages), statistics=_by_bundle(judgements))
+        yield Answer(
+            verdict=verdict,
+            stages_ms=_longest(stages),
+            statistics=_by_bundle(judgements),
+            variant=question.variant,
+        )
 
     def _calls(self, question: Question, panel: Panel) -> list[tuple[Group, Media, Wish]]:
         """Return who is asked about which file for what.

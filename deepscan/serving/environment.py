@@ -132,7 +132,7 @@ def _is_list(setting: Setting) -> bool:
     return typing.get_origin(kind) is tuple
 
 
-def _listed(name: str, text: str) -> list[str]:
+def _listed(name: str, text: str) -> list[Any]:
     """Return what stands between commas, or in a JSON list, where an item may hold commas."""
     if not text.lstrip().startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]
@@ -141,7 +141,7 @@ def _listed(name: str, text: str) -> list[str]:
     except json.JSONDecodeError as error:
         msg = f'{name} begins like a list in JSON but is none ({error}); write a,b or ["a", "b"].'
         raise ConfigError(msg) from error
-    return [str(item) for item in items]
+    return [item if isinstance(item, dict) else str(item) for item in items]
 
 
 def _merged(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ them. What a handle cannot hold and which process died becomes an error of deeps
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,13 +17,18 @@ from ray.serve.handle import DeploymentHandle
 
 from deepscan.cache import CacheFacts
 from deepscan.errors import DeepscanError, OverloadedError, ServiceError
+from deepscan.experiment import Entry, Feedback
 from deepscan.media.source import Media
+from deepscan.monitor.records import Record
 from deepscan.serving.backend import Answer, ModelFacts, Progress, Question
+from deepscan.serving.books import Form
 from deepscan.serving.ensemble import Judgement, Wish
 from deepscan.serving.jobs import Job
 from deepscan.verdict import Evidence, Verdict
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT_S = 2.0
 """How long a stage may take to say that it is there."""
@@ -172,3 +178,52 @@ class RemoteDesk:
         """See ``Jobs``."""
         job: Job | DeepscanError = await ask(partial(self.handle.job.remote, job_id))
         return or_raise(job)
+
+
+class RemoteBooks:
+    """Books in a stage of their own, which all processes share; entries go there in small bundles.
+
+    Who answers a request does not wait for them, and what has not gone is lost with the process.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any], every_s: float = 0.5) -> None:
+        """Write to a handle, at most every so many seconds."""
+        self._handle = handle
+        self._every_s = every_s
+        self._records: list[Record] = []
+        self._entries: list[Entry] = []
+        self._going: asyncio.Task[None] | None = None
+
+    async def enter(self, records: Sequence[Record], entries: Sequence[Entry] = ()) -> None:
+        """See ``Books``."""
+        self._records.extend(records)
+        self._entries.extend(entries)
+        if self._going is None or self._going.done():
+            self._going = asyncio.create_task(self._go())
+
+    async def stats(self) -> dict[str, Any]:
+        """See ``Books``."""
+        return await ask(self._handle.stats.remote)
+
+    async def metrics(self) -> bytes:
+        """See ``Books``."""
+        return await ask(self._handle.metrics.remote)
+
+    async def history(self, form: Form) -> str:
+        """See ``Books``."""
+        return await ask(partial(self._handle.history.remote, form))
+
+    async def feedback(self, feedback: Feedback) -> None:
+        """See ``Books``."""
+        or_raise(await ask(partial(self._handle.feedback.remote, feedback)))
+
+    async def _go(self) -> None:
+        await asyncio.sleep(self._every_s)
+        records, self._records = self._records, []
+        entries, self._entries = self._entries, []
+        try:
+            await ask(partial(self._handle.enter.remote, records, entries))
+        except ServiceError:
+            _log.warning(
+                "%d records and %d entries are lost: nobody keeps the books.", len(records), len(entries)
+            )

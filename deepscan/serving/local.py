@@ -1,27 +1,33 @@
 """Verdicts in this very process: the lowest latency on one machine, and the routes without Ray."""
 
+import asyncio
+import contextlib
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
 from deepscan import pipeline
 from deepscan.detector import Detector
-from deepscan.ensemble import select
-from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
 from deepscan.models.catalog import load_plugin
-from deepscan.serving.api import build_api
-from deepscan.serving.backend import ModelFacts
+from deepscan.serving.api import Service, build_api
+from deepscan.serving.backend import MAIN, ModelFacts
 from deepscan.serving.batching import Batching
+from deepscan.serving.books import LocalBooks
 from deepscan.serving.config import ServeArgs, require_free
 from deepscan.serving.ensemble import Ensemble, Judgement, Panel, Wish
+from deepscan.serving.gate import wrap
 from deepscan.serving.jobs import Jobs
 from deepscan.serving.judging import Judges
+from deepscan.serving.lineup import lineup
 from deepscan.serving.memory import LocalMemory, Remembering
-from deepscan.serving.preparing import Workbench
+from deepscan.serving.observing import JOBS, Counted
+from deepscan.serving.preparing import Workbench, bench_of
+from deepscan.serving.trials import Trying
 
 
 class LocalGroup:
@@ -45,7 +51,7 @@ class LocalGroup:
 
 def local_ensemble(
     detectors: Sequence[Detector],
-    policy: FusionPolicy | None = None,
+    panels: Mapping[str, Panel] | None = None,
     bench: Workbench | None = None,
     batching: Batching | None = None,
 ) -> Ensemble:
@@ -53,15 +59,15 @@ def local_ensemble(
 
     Args:
         detectors: Those that vote.
-        policy: How their votes are fused; None = the defaults of ``FusionPolicy``.
+        panels: Which of them do under which variant, and how they are fused; None = all, by the defaults.
         bench: Where files are prepared; None = the defaults of ``Workbench``.
         batching: How the files of several callers go through a model together.
     """
     bench, batching = bench or Workbench(), batching or Batching()
     by_prep = itertools.groupby(sorted(detectors, key=_digest), key=_digest)
     groups = [LocalGroup(list(members), bench, batching) for _, members in by_prep]
-    ids = frozenset(detector.bundle.card.id for detector in detectors)
-    return Ensemble(groups, {"": Panel(bundles=ids, policy=policy or FusionPolicy())}, bench.testify)
+    everybody = Panel(bundles=frozenset(detector.bundle.card.id for detector in detectors))
+    return Ensemble(groups, panels or {MAIN: everybody}, bench.testify)
 
 
 def _digest(detector: Detector) -> str:
@@ -73,19 +79,36 @@ def build(args: ServeArgs) -> FastAPI:
 
     Raises:
         BundleError: A bundle or ensemble cannot be used.
-        ConfigError: A setting of the fusion is wrong.
+        ConfigError: A setting of a fusion or a variant is wrong.
     """
     for plugin in args.plugins:
         load_plugin(pathlib.Path(plugin))
-    chosen = select([pathlib.Path(path) for path in args.bundles], args.fusion)
-    detectors = [Detector.load(path, args.device) for path in chosen.bundles]
+    made = lineup(args)
+    detectors = [Detector.load(bundle.path, args.device) for bundle in made.bundles]
+    bench = bench_of(args, args.prepared_cache_bytes, args.prepare.max_queued)
     batching = Batching(size=args.batch_size, wait_s=args.batch_wait_s, max_queued=args.replica.max_queued)
-    bench = Workbench(max_queued=args.prepare.max_queued, cache_bytes=args.prepared_cache_bytes)
-    ensemble = local_ensemble(detectors, chosen.policy, bench, batching)
-    memory = LocalMemory(args.verdict_cache_bytes)
-    ids = tuple(sorted(detector.bundle.card.id for detector in detectors))
-    backend = Remembering(ensemble, memory, ids)
-    return build_api(backend, Jobs(backend), args.rules())
+    ensemble = local_ensemble(detectors, made.panels, bench, batching)
+    memory, books = LocalMemory(args.verdict_cache_bytes), LocalBooks(made.keeping)
+    backend = Trying(Remembering(ensemble, memory, made.digest), made.trial, books)
+    service = Service(
+        backend=backend,
+        desk=Jobs(Counted(backend, books, JOBS)),
+        books=books,
+        memory=memory,
+        probe=bench.probe,
+    )
+    api = build_api(service, args.rules())
+    api.router.lifespan_context = partial(_until_the_end, books, bench)
+    return api
+
+
+@contextlib.asynccontextmanager
+async def _until_the_end(books: LocalBooks, bench: Workbench, api: FastAPI) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(books.close)
+        await asyncio.to_thread(bench.close)
 
 
 def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -93,7 +116,8 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000) -> None:
 
     Raises:
         BundleError: A bundle cannot be used.
-        ConfigError: The port is taken.
+        ConfigError: The port is taken, or the key file cannot be used.
     """
     require_free(host, port)
-    uvicorn.run(build(args), host=host, port=port, log_level="warning")
+    # Nobody before this process may say in whose name a request comes: rates count by address.
+    uvicorn.run(wrap(build(args), args.gate), host=host, port=port, log_level="warning", proxy_headers=False)

@@ -54,7 +54,7 @@ class Remembering:
     that a detector failed on is judged anew, for a failure says nothing about the file.
     """
 
-    def __init__(self, backend: Backend, memory: Memory, bundles: tuple[str, ...]) -> None:
+    def __init__(self, backend: Backend, memory: Memory, bundles: str) -> None:
         """Put a memory before a backend; ``bundles`` tells one set of bundles and policies from another."""
         self._backend = backend
         self._memory = memory
@@ -91,7 +91,7 @@ class Remembering:
             yield step
 
 
-def fingerprint(question: Question, bundles: tuple[str, ...]) -> str:
+def fingerprint(question: Question, bundles: str) -> str:
     """Return a digest of all that the answer to a question depends on, but not of the files' names."""
     asked = {
         "content": [media.facts.sha256 for media in question.media],

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 
 from deepscan.errors import ConfigError, UnknownNameError
 from deepscan.media.source import Limits, Media
@@ -22,10 +21,13 @@ from deepscan.verdict import Verdict, to_dict
 SOUND = "sound"
 """Field of a form that holds the sound of a clip, or a recording that belongs to the case."""
 
+CALLER = "X-Caller-Key"
+"""Header by which a caller is always answered by the same variant, such as the id of an account."""
+
 AT_ONCE = 4
 """Files of one batch that are judged at the same time; the others wait on disk."""
 
-Probe = Callable[[bytes, str], Awaitable[Media]]
+Probe = Callable[[bytes, str, Limits], Awaitable[Media]]
 """Reads what a file is; raises MediaError where it is nothing that can be judged."""
 
 
@@ -37,15 +39,6 @@ class Desk(Protocol):
 
     async def job(self, job_id: str) -> Job:
         """Return a job as it is now."""
-
-
-def probe_in_a_thread(limits: Limits) -> Probe:
-    """Return a probe that reads headers beside the event loop."""
-
-    async def probe(data: bytes, name: str) -> Media:
-        return await run_in_threadpool(Media.from_bytes, data, name, limits)
-
-    return probe
 
 
 class Predicting:
@@ -66,6 +59,7 @@ class Predicting:
         self._backend = backend
         self._desk = desk
         self._probe = probe
+        self._limits = limits
         every = fields_for(None)
         self._any = Shape(settings=every, max_bytes=limits.max_bytes)
         self._case = dataclasses.replace(self._any, files=("file", SOUND))
@@ -120,6 +114,7 @@ class Predicting:
             judging = (self._one(request, form, upload, turn) for upload in form.uploads)
             answers = await asyncio.gather(*judging, return_exceptions=True)
         request_id = request.state.request_id
+        request.state.answers = [answer for answer in answers if isinstance(answer, Answer)]
         results = (
             BatchResult(name=upload.name, error=problem_of(answer, request_id))
             if isinstance(answer, BaseException)
@@ -145,12 +140,13 @@ class Predicting:
             return await self._backend.judge(question)
 
     async def _question(self, request: Request, form: Form, modality: str | None = None) -> Question:
-        media = [await self._probe(await upload.read(), upload.name) for upload in form.uploads]
+        media = [await self._probe(await upload.read(), upload.name, self._limits) for upload in form.uploads]
         return Question(
             media=_case(media, form.uploads),
             modality=modality,
             settings=form.settings,
             request_id=request.state.request_id,
+            caller=_caller(request),
         )
 
 
@@ -169,8 +165,13 @@ def _case(media: Sequence[Media], uploads: Sequence[Upload]) -> tuple[Media, ...
     return (Media.joined(first, sound),)
 
 
+def _caller(request: Request) -> str | None:
+    """Return what tells callers apart: what they say themselves, else their API key."""
+    return request.headers.get(CALLER) or request.headers.get("X-API-Key")
+
+
 def _told(request: Request, answer: Answer) -> JSONResponse:
-    request.state.answer = answer
+    request.state.answers = [answer]
     headers = {"X-Cache": "hit" if answer.cached else "miss"}
     return JSONResponse(to_dict(answer.verdict), headers=headers)
 

@@ -2,20 +2,27 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 import anyio
 
 from deepscan import pipeline
 from deepscan.cache import Cache
 from deepscan.errors import AbstainError, MediaError, OverloadedError
-from deepscan.evidence.catalog import load_builtin as load_analyzers
-from deepscan.media.source import Media
+from deepscan.isolation.decoders import Decoders
+from deepscan.media.source import Limits, Media
 from deepscan.modalities import Prep, Prepared
+from deepscan.monitor.drift import prep_statistics
+from deepscan.serving.config import ServeArgs
 from deepscan.serving.ensemble import Preparation
 from deepscan.verdict import Evidence
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+DECODING_THREADS = 2
+"""Files that are decoded at the same time where no processes do that."""
 
 ENTRY_BYTES = 512
 """What an entry of the cache takes beside its arrays."""
@@ -24,17 +31,40 @@ ENTRY_BYTES = 512
 class Workbench:
     """Prepares and measures files beside the event loop."""
 
-    def __init__(self, at_once: int = 2, max_queued: int = 64, cache_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        at_once: int = DECODING_THREADS,
+        max_queued: int | None = 64,
+        cache_bytes: int = 0,
+        decoders: Decoders | None = None,
+    ) -> None:
         """Begin empty.
 
         Args:
             at_once: Files that are worked on at the same time.
-            max_queued: Files that may wait for that; more are refused.
+            max_queued: Files that may wait for that; more are refused. None = any number.
             cache_bytes: Room for prepared files, which are not prepared again; 0 = keep none.
+            decoders: Processes that decode; None = threads of this process.
         """
         self._turns = anyio.CapacityLimiter(at_once)
         self._max_queued = max_queued
+        self.decoders = decoders
         self._prepared: Cache[tuple[str, str], Prepared] = Cache(cache_bytes)
+
+    async def probe(self, data: bytes, name: str, limits: Limits) -> Media:
+        """Read what a file is.
+
+        Raises:
+            MediaError: It is nothing that can be judged.
+        """
+        if self.decoders:
+            return await self.decoders.run(self.decoders.probe, data, name, limits)
+        return await anyio.to_thread.run_sync(Media.from_bytes, data, name, limits)
+
+    def close(self) -> None:
+        """End the processes that decode."""
+        if self.decoders:
+            self.decoders.close()
 
     async def prepare(self, prep: Prep, media: Media, frames: int | None = None) -> Preparation:
         """Prepare a file; what is wrong with it comes back as a value.
@@ -54,32 +84,59 @@ class Workbench:
             prepared = await self._prepared_once(prep, media)
         except MediaError as error:
             prepared = error
-        return Preparation(prepared=prepared, elapsed_ms=(time.perf_counter() - start_s) * 1000)
+        examples = prepared if isinstance(prepared, list) else []
+        return Preparation(
+            prepared=prepared,
+            elapsed_ms=(time.perf_counter() - start_s) * 1000,
+            statistics=prep_statistics(examples, prep.needs) if examples else {},
+        )
 
     async def testify(self, media: Media) -> tuple[Evidence, ...]:
-        """Let every analyzer measure a file.
+        """Let every analyzer measure a file; one that its decoder dies of has no evidence.
 
         Raises:
             OverloadedError: ``max_queued`` files wait already.
         """
-        return await self._run(lambda: pipeline.testify(media, load_analyzers()))
+        try:
+            return await self._run(self.decoders.testify if self.decoders else pipeline.testify_all, media)
+        except MediaError:
+            return ()
 
     async def _prepared_once(self, prep: Prep, media: Media) -> Prepared:
         key = media.facts.sha256, prep.digest
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = await self._run(lambda: pipeline.prepare(prep, media))
+            work = self.decoders.prepare if self.decoders else pipeline.prepare
+            prepared = await self._run(work, prep, media)
             self._prepared.put(key, prepared, _size_bytes(prepared))
         return prepared
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._turns.statistics().tasks_waiting >= self._max_queued:
+    async def _run(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        waiting = self._turns.statistics().tasks_waiting
+        if self._max_queued is not None and waiting >= self._max_queued:
             msg = f"{self._max_queued} files wait already, as many as may; ask again later."
             raise OverloadedError(msg)
-        return await anyio.to_thread.run_sync(work, limiter=self._turns)
+        return await anyio.to_thread.run_sync(partial(work, *args, **named), limiter=self._turns)
 
 
 def _size_bytes(prepared: Prepared) -> int:
     if isinstance(prepared, AbstainError):
         return ENTRY_BYTES
     return ENTRY_BYTES + sum(array.nbytes for example in prepared for array in example.values())
+
+
+def bench_of(args: ServeArgs, cache_bytes: int = 0, max_queued: int | None = None) -> Workbench:
+    """Return a Workbench as the arguments of a service want it.
+
+    Args:
+        args: How many processes decode, and what a file may cost.
+        cache_bytes: Room for prepared files.
+        max_queued: Files that may wait; None = any number, because another counts them.
+    """
+    processes = args.decoding.processes
+    return Workbench(
+        at_once=processes or DECODING_THREADS,
+        max_queued=max_queued,
+        cache_bytes=cache_bytes,
+        decoders=Decoders(processes, args.decoding.allowance()) if processes else None,
+    )

@@ -12,30 +12,32 @@ from typing import Any
 
 from ray import serve
 
-from deepscan.errors import DeepscanError
+from deepscan.errors import ConfigError, DeepscanError
+from deepscan.experiment import Entry, Feedback
 from deepscan.media.source import Media
 from deepscan.modalities import Prep
-from deepscan.serving.backend import Answer, Backend, ModelFacts, Progress, Question
+from deepscan.monitor.records import Record
+from deepscan.serving.backend import Answer, ModelFacts, Progress, Question
+from deepscan.serving.books import Bookkeeping, Form, LocalBooks
+from deepscan.serving.config import ServeArgs
 from deepscan.serving.ensemble import Ensemble, Group, Judgement, Panel, Preparation, Testify, Wish
-from deepscan.serving.jobs import Job, Jobs
 from deepscan.serving.judging import Answers, Asked, judge, run_together, wanted
-from deepscan.serving.memory import LocalMemory, Memory, Remembering
-from deepscan.serving.preparing import Workbench
+from deepscan.serving.memory import LocalMemory
+from deepscan.serving.preparing import bench_of
 from deepscan.verdict import Evidence
 
 
 class Prepare:
     """Runs one Prep; detectors that share it share this work."""
 
-    def __init__(self, prep: Prep, at_once: int, cache_bytes: int) -> None:
-        """Keep the Prep; see ``Workbench`` for the rest.
+    def __init__(self, prep: Prep, args: ServeArgs) -> None:
+        """Keep the Prep.
 
         Raises:
             AssetError: It needs an asset that is not on this machine; the service never gets ready.
         """
         self._prep = prep.resolved()
-        # Serve counts what waits for a replica, so that nothing has to wait in it.
-        self._bench = Workbench(at_once, cache_bytes=cache_bytes)
+        self._bench = bench_of(args, args.prepared_cache_bytes)
 
     async def ready(self) -> None:
         """Answer, which only a process that has started can."""
@@ -89,9 +91,9 @@ class Replica:
 class Analyze:
     """Lets every analyzer measure a file."""
 
-    def __init__(self, at_once: int) -> None:
-        """Measure so many files at a time."""
-        self._bench = Workbench(at_once)
+    def __init__(self, args: ServeArgs) -> None:
+        """Start what decodes files."""
+        self._bench = bench_of(args)
 
     async def __call__(self, media: Media) -> tuple[Evidence, ...]:
         """Measure a file."""
@@ -132,23 +134,37 @@ class Remembered(LocalMemory):
     """The memory that all processes share."""
 
 
-class Desk:
-    """The jobs of the service, of which there is one process: whoever asks for a job finds it here."""
+class Bookkeeper:
+    """The books that all processes share."""
 
-    def __init__(self, backend: Backend, memory: Memory, bundles: tuple[str, ...]) -> None:
-        """Judge jobs by a backend, nothing twice."""
-        self._jobs = Jobs(Remembering(backend, memory, bundles))
+    def __init__(self, keeping: Bookkeeping) -> None:
+        """Open them."""
+        self._books = LocalBooks(keeping)
 
-    async def submit(self, question: Question) -> Job | DeepscanError:
-        """Take a question."""
+    async def enter(self, records: Sequence[Record], entries: Sequence[Entry]) -> None:
+        """See ``Books``."""
+        await self._books.enter(records, entries)
+
+    async def stats(self) -> dict[str, Any]:
+        """See ``Books``."""
+        return await self._books.stats()
+
+    async def metrics(self) -> bytes:
+        """See ``Books``."""
+        return await self._books.metrics()
+
+    async def history(self, form: Form) -> str:
+        """See ``Books``."""
+        return await self._books.history(form)
+
+    async def feedback(self, feedback: Feedback) -> ConfigError | None:
+        """See ``Books``."""
         try:
-            return await self._jobs.submit(question)
-        except DeepscanError as error:
+            await self._books.feedback(feedback)
+        except ConfigError as error:
             return error
+        return None
 
-    async def job(self, job_id: str) -> Job | DeepscanError:
-        """Return a job as it is now."""
-        try:
-            return await self._jobs.job(job_id)
-        except DeepscanError as error:
-            return error
+    def __del__(self) -> None:
+        """Write what the log has not written yet: Serve calls this where it ends the process."""
+        self._books.close()

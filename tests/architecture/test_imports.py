@@ -62,6 +62,7 @@ RAY_MODULES = {
     "deepscan.scoring.run",
     "deepscan.serving.replica",
     "deepscan.serving.handles",
+    "deepscan.serving.ingress",
     "deepscan.serving.app",
     "deepscan.serving.validation",
 }

@@ -9,7 +9,7 @@ from standin import running
 from deepscan import pipeline
 from deepscan.detector import Detector
 from deepscan.media.source import Media
-from deepscan.serving.api import ModelFacts
+from deepscan.serving.backend import ModelFacts
 from deepscan.serving.page import add_page
 from deepscan.verdict import to_dict
 from tests.material import encoded

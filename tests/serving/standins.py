@@ -6,10 +6,12 @@ from typing import Any
 from fastapi import FastAPI
 
 from deepscan.errors import ServiceError
-from deepscan.media.source import facts_together
-from deepscan.serving.api import Rules, build_api
+from deepscan.media.source import Limits, Media, facts_together
+from deepscan.serving.api import Rules, Service, build_api
 from deepscan.serving.backend import Answer, ModelFacts, Progress, Question
+from deepscan.serving.books import Bookkeeping, LocalBooks
 from deepscan.serving.jobs import Jobs
+from deepscan.serving.memory import LocalMemory
 from deepscan.verdict import Abstention, Verdict
 
 FACTS = ModelFacts(
@@ -55,6 +57,17 @@ class FakeBackend:
         yield Answer(verdict=verdict)
 
 
-def api_of(backend: Any, **rules: Any) -> FastAPI:
-    """The routes over a backend, with jobs and nothing else."""
-    return build_api(backend, Jobs(backend), Rules(**rules))
+async def probe(data: bytes, name: str, limits: Limits) -> Media:
+    return Media.from_bytes(data, name, limits)
+
+
+def api_of(backend: Any, books: Any = None, **rules: Any) -> FastAPI:
+    """The routes over a backend, with jobs and books of their own."""
+    service = Service(
+        backend=backend,
+        desk=Jobs(backend),
+        books=books or LocalBooks(Bookkeeping()),
+        memory=LocalMemory(0),
+        probe=probe,
+    )
+    return build_api(service, Rules(**rules))

@@ -24,16 +24,18 @@ from deepscan.errors import (
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
 from deepscan.serving import app, handles
-from deepscan.serving.backend import ModelFacts, Progress, Question, Settings
+from deepscan.serving.backend import MAIN, ModelFacts, Progress, Question, Settings
 from deepscan.serving.config import ServeArgs
 from deepscan.serving.ensemble import Ensemble, Panel, Preparation, Wish, best
 from deepscan.serving.handles import RemoteDesk, RemoteEnsemble, RemoteGroup, RemoteMemory, ask
+from deepscan.serving.ingress import Desk
+from deepscan.serving.jobs import Jobs
 from deepscan.serving.judging import run_together
-from deepscan.serving.memory import LocalMemory
-from deepscan.serving.replica import Desk, Planner, Prepare, Replica
+from deepscan.serving.replica import Planner, Prepare, Replica
 from deepscan.verdict import Evidence
 from tests.serving.standins import FakeBackend
 
+ARGS = ServeArgs(bundles=("a",), decoding={"processes": 0})
 WAIT = app._wait_until_ready
 FULL = BackPressureError(num_queued_requests=1, max_queued_requests=1)
 
@@ -92,7 +94,7 @@ def stages(bundles: list[Any], prepare: Any, replica: Any) -> RemoteGroup:
 
 
 def group(bundles: list[Any]) -> RemoteGroup:
-    return stages(bundles, Prepare(bundles[0].prep(), 2, 0), plain_replica(bundles))
+    return stages(bundles, Prepare(bundles[0].prep(), ARGS), plain_replica(bundles))
 
 
 async def nothing(media: Media) -> tuple[Evidence, ...]:
@@ -101,7 +103,7 @@ async def nothing(media: Media) -> tuple[Evidence, ...]:
 
 def ensemble_of(*groups: RemoteGroup, policy: FusionPolicy | None = None) -> Ensemble:
     ids = frozenset(facts.id for each in groups for facts in each.models)
-    return Ensemble(groups, {"": Panel(bundles=ids, policy=policy or FusionPolicy())}, nothing)
+    return Ensemble(groups, {MAIN: Panel(bundles=ids, policy=policy or FusionPolicy())}, nothing)
 
 
 def faulty(*errors: Exception) -> Ensemble:
@@ -208,7 +210,7 @@ class Breaking:
 def test_a_member_that_fails_is_named_and_the_others_decide_without_it(bundles, media):
     replica = plain_replica(bundles[:2])
     replica._detectors[1] = dataclasses.replace(replica._detectors[1], runner=Breaking())
-    half = ensemble_of(stages(bundles[:2], Prepare(bundles[0].prep(), 2, 0), replica))
+    half = ensemble_of(stages(bundles[:2], Prepare(bundles[0].prep(), ARGS), replica))
     verdict = verdict_of(half, media)
     assert [score.detector for score in verdict.scores] == ["one"]
     assert [(a.detector, a.reason) for a in verdict.abstentions] == [("two", "failed")]
@@ -223,7 +225,7 @@ def test_a_half_that_does_not_decode_silences_its_group_only(bundles, media):
         async def __call__(self, media: Media, frames: int | None = None) -> Any:
             return Preparation(prepared=CorruptMediaError("the sound is damaged"), elapsed_ms=0.0)
 
-    unreadable = Unreadable(bundles[1].prep(), 2, 0)
+    unreadable = Unreadable(bundles[1].prep(), ARGS)
     broken = stages(bundles[1:2], unreadable, plain_replica(bundles[1:2]))
     verdict = verdict_of(ensemble_of(group(bundles[:1]), broken), media)
     assert [score.detector for score in verdict.scores] == ["one"]
@@ -277,7 +279,7 @@ def test_analyzers_are_asked_if_that_is_wished(bundles, media):
 
     one = group(bundles[:1])
     panel = Panel(bundles=frozenset({one.models[0].id}))
-    ensemble = Ensemble([one], {"": panel}, testify)
+    ensemble = Ensemble([one], {MAIN: panel}, testify)
     assert verdict_of(ensemble, media, explain=True).evidence == (found,)
     assert verdict_of(ensemble, media).evidence == ()
 
@@ -314,7 +316,7 @@ def test_progress_is_told_on_the_way_over_a_handle(bundles, media):
 
 
 def panels_of(bundles: list[Any]) -> dict[str, Panel]:
-    return {"": Panel(bundles=frozenset(bundle.card.id for bundle in bundles))}
+    return {MAIN: Panel(bundles=frozenset(bundle.card.id for bundle in bundles))}
 
 
 class Full:
@@ -360,9 +362,14 @@ def test_a_memory_that_died_knows_nothing(bundles, media):
     assert asyncio.run(RemoteMemory(Handle(Dead())).recall("x")) is None
 
 
+class DeskOf(Desk):
+    def __init__(self, backend: Any) -> None:
+        self._jobs = Jobs(backend)
+
+
 def test_a_desk_keeps_the_type_of_errors(media):
     async def ask_twice() -> None:
-        desk = RemoteDesk(Handle(Desk(FakeBackend(), LocalMemory(0), ())))
+        desk = RemoteDesk(Handle(DeskOf(FakeBackend())))
         job = await desk.submit(Question(media=(media,), request_id="7"))
         assert (job.id, job.status) == ("7", "queued")
         with pytest.raises(UnknownNameError, match="no job '8'"):

@@ -25,9 +25,9 @@ from benchmarks.fuzz_api import (
 from deepscan.detector import Detector
 from deepscan.errors import MediaError
 from deepscan.media.source import Limits, Media
-from deepscan.serving.api import build_api
-from deepscan.serving.local import LocalBackend
+from deepscan.serving.local import local_ensemble
 from tests.material import encoded
+from tests.serving.standins import FakeBackend, api_of
 from tests.sounds import speech, wav
 from tests.tiny_bundles import noise
 
@@ -133,7 +133,7 @@ def bombarded(api, files, routes, keep=None):
 
 def test_sixty_harmful_files_get_an_answer_each(make_bundle):
     detector = Detector.load(make_bundle("fuzzed").path, "cpu")
-    api = build_api(LocalBackend([detector]), Limits(max_bytes=2**20, max_pixels=10**6))
+    api = api_of(local_ensemble([detector]), limits=Limits(max_bytes=2**20, max_pixels=10**6))
     answers = bombarded(api, samples(ORIGINALS, 60, 0), ("image",))
     assert [answer.problem for answer in answers if answer.problem] == []
     assert len(answers) == 60
@@ -141,15 +141,9 @@ def test_sixty_harmful_files_get_an_answer_each(make_bundle):
 
 
 def test_a_file_that_is_answered_wrongly_is_kept(tmp_path):
-    class Broken(LocalBackend):
-        modalities = ("image",)
-
-        async def predict(self, media, modality):
-            raise RuntimeError("a bug")
-
-    (answer,) = bombarded(
-        build_api(Broken([])), iter([Sample(mutation="join", data=noise())]), ("image",), tmp_path / "kept"
-    )
+    api = api_of(FakeBackend(RuntimeError("a bug")))
+    broken = iter([Sample(mutation="join", data=noise())])
+    (answer,) = bombarded(api, broken, ("image",), tmp_path / "kept")
     assert answer.status == 500
     assert "500" in answer.problem
     assert [path.read_bytes() for path in (tmp_path / "kept").iterdir()] == [noise()]

@@ -1,5 +1,6 @@
 """Figures, goals, processes and configurations of benchmarks/serving_load.py."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -158,6 +159,17 @@ def test_a_system_that_ends_at_once_shows_its_log(tmp_path):
     process.wait(30)
     with pytest.raises(SystemExit, match="no such bundle"):
         systems.System("bare", 1, process, log).is_ready()
+
+
+def test_processes_that_ended_meanwhile_take_nothing_back(monkeypatch):
+    system = systems.System("bare", 1, None, None)
+    old, gone, later = (
+        processes.Process(pid, 1, 5, cpu_s, "") for pid, cpu_s in ((7, 2.0), (8, 9.0), (8, 0.5))
+    )
+    later = dataclasses.replace(later, start_ticks=6)
+    now = [dataclasses.replace(old, cpu_s=3.0), later]
+    monkeypatch.setattr(systems.System, "members", lambda self: now)
+    assert system.cpu_s([old, gone]) == 1.5
 
 
 def test_every_step_is_described():

@@ -136,11 +136,11 @@ def test_the_graph_of_serve_fuses_by_the_ensemble(ensemble, monkeypatch):
         return original(stage_class, stage, **options)
 
     monkeypatch.setattr(app, "_deployment", deployment)
-    app.build(ServeArgs(bundles=str(ensemble), fusion="threshold=0.75"))
+    app.draw(ServeArgs(bundles=str(ensemble), fusion="threshold=0.75"))
     ((groups, panels, _),) = bound
     assert len(groups) == 1
-    assert panels[""].bundles == {facts.id for facts in groups[0].models}
-    assert panels[""].policy == FusionPolicy(weights={"heard": 1.0, "unheard": 0.0}, threshold=0.75)
+    assert panels["main"].bundles == {facts.id for facts in groups[0].models}
+    assert panels["main"].policy == FusionPolicy(weights={"heard": 1.0, "unheard": 0.0}, threshold=0.75)
 
 
 def test_an_inconclusive_verdict_is_200_with_its_abstention(make_bundle, call, picture):

@@ -124,7 +124,7 @@ def test_stages_that_share_a_preparation_share_their_processes(client, bundles):
     digests = {bundle.card.prep_digest[:8] for bundle in bundles}
     stages = {f"{stage}-image-{digest}" for stage in ("Prepare", "Replica") for digest in digests}
     assert len(digests) == 2
-    assert names == {"Ingress", "Ensemble", "Memory", "Jobs", "Analyze"} | stages
+    assert names == {"Ingress", "Ensemble", "Memory", "Books", "Jobs", "Analyze"} | stages
 
 
 def test_a_file_that_was_judged_is_answered_from_memory(client, picture):
@@ -162,3 +162,24 @@ def test_the_best_detector_alone_answers_if_that_is_asked(client, picture, bundl
         "/api/predict", files={"file": ("a.png", picture(3))}, data={"ensemble": "false"}
     ).json()
     assert answer["bundles"] == [min(bundle.card.id for bundle in bundles)]
+
+
+def test_what_was_answered_is_in_the_books(client, picture):
+    predict(client, picture(4))
+    predict(client, b"text")
+    end_s = time.monotonic() + 30
+    errors: dict[str, int] = {}
+    while not errors and time.monotonic() < end_s:
+        time.sleep(0.2)
+        stats = client.get("/api/stats").json()
+        errors = stats["windows"][-1]["errors"]
+    assert errors["UnsupportedMediaError"] >= 1
+    assert stats["verdict_cache"]["entries"] >= 1
+    metrics = client.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    assert 'deepscan_requests_total{route="/api/predict/image"' in metrics.text
+    assert client.get("/api/history?form=csv").text.startswith("start_s")
+
+
+def test_the_page_is_served(client):
+    assert "<title>" in client.get("/").text

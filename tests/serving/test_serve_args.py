@@ -11,6 +11,7 @@ from ray.serve.schema import DeploymentSchema, HTTPOptionsSchema, ServeApplicati
 
 from deepscan.errors import ConfigError
 from deepscan.media.source import Limits
+from deepscan.serving import app
 from deepscan.serving.app import build
 from deepscan.serving.config import ServeArgs, Stage, parse, require_free
 
@@ -151,5 +152,12 @@ def test_a_port_that_is_taken_is_refused_and_a_free_one_is_left_free():
     require_free("127.0.0.1", port)
 
 
-def test_ray_builds_the_typed_arguments_itself():
-    assert typing.get_type_hints(build)["args"] is ServeArgs
+def test_ray_hands_plain_arguments_over_which_variables_complete(monkeypatch, make_bundle):
+    """A pydantic model in the signature would be filled by Ray, before a variable could say anything."""
+    assert typing.get_type_hints(build)["given"] == dict[str, Any]
+    drawn: list[ServeArgs] = []
+    monkeypatch.setattr(app, "draw", drawn.append)
+    monkeypatch.setenv("DEEPSCAN_SERVE_BUNDLES", "a,b")
+    monkeypatch.setenv("DEEPSCAN_SERVE_BATCH_SIZE", "2")
+    build({"batch_size": 3})
+    assert (drawn[0].bundles, drawn[0].batch_size) == (("a", "b"), 3)
