@@ -91,7 +91,7 @@ def test_both_themes_set_the_same_colours_and_differ():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_is_served_as_what_it_is(ask, name):
-    answer = ask(f"/page/{name}")
+    answer = ask(f"/static/{name}")
     assert answer.status_code == 200
     assert answer.content == (FOLDER / name).read_bytes()
     assert answer.headers["content-type"] == TYPES[f".{name.rpartition('.')[2]}"]
@@ -103,7 +103,7 @@ def test_the_root_is_the_page(ask):
     assert ask("/", "HEAD").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/page/absent.js", "/page/__init__.py", "/page/..%2f__init__.py"])
+@pytest.mark.parametrize("path", ["/static/absent.js", "/static/__init__.py", "/static/..%2f__init__.py"])
 def test_nothing_else_is_served(ask, path):
     assert ask(path).status_code == 404
 
@@ -120,11 +120,11 @@ def test_headers_forbid_what_the_page_does_not_need(ask):
 
 
 def test_a_file_that_did_not_change_is_not_sent_again(ask):
-    first = ask("/page/main.js")
+    first = ask("/static/main.js")
     assert first.headers["cache-control"] == "no-cache"
-    again = ask("/page/main.js", headers={"If-None-Match": first.headers["etag"]})
+    again = ask("/static/main.js", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    stale = ask("/page/main.js", headers={"If-None-Match": '"another"'})
+    stale = ask("/static/main.js", headers={"If-None-Match": '"another"'})
     assert stale.status_code == 200
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from fastapi import FastAPI, UploadFile
 from reading import Reader
 from standin import running
 
@@ -11,27 +10,19 @@ from deepscan.detector import Detector
 from deepscan.media.source import Media
 from deepscan.serving.backend import ModelFacts
 from deepscan.serving.page import add_page
-from deepscan.verdict import to_dict
 from tests.material import encoded
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def detectors(make_bundle):
-    bundles = [make_bundle("whole"), make_bundle("faces", seed=1, region="face")]
-    return [Detector.load(bundle.path, "cpu") for bundle in bundles]
+def bundles(make_bundle):
+    return [make_bundle("whole"), make_bundle("faces", seed=1, region="face")]
 
 
 @pytest.fixture(scope="module")
-def address(detectors):
-    api = FastAPI()
-    api.get("/api/models")(lambda: [ModelFacts.of(detector.bundle.card) for detector in detectors])
-
-    def predict(file: UploadFile) -> dict:
-        return to_dict(pipeline.analyze(Media.from_bytes(file.file.read(), file.filename), detectors))
-
-    api.post("/api/predict")(predict)
+def address(bundles):
+    api = local.build(ServeArgs(bundles=[str(bundle.path) for bundle in bundles], device="cpu"))
     add_page(api)
     with running(api) as address:
         yield address
@@ -45,10 +36,11 @@ def page(chromium, files, address):
     assert page.complaints() == []
 
 
-def test_a_face_is_marked_where_the_detector_found_it(page, detectors, files):
+def test_a_face_is_marked_where_the_detector_found_it(page, bundles, files):
     page.judged("photo.png")
+    detectors = [Detector.load(bundle.path, "cpu") for bundle in bundles]
     verdict = pipeline.analyze(Media.from_bytes((files / "photo.png").read_bytes(), "photo.png"), detectors)
-    assert page.text("#service") == "Detectors: whole (image), faces (image)"
+    assert page.text("#service") == "Detectors: faces (image), whole (image)"
     assert f"{verdict.probability * 100:.0f} % probability of a fake" in page.text(".answer")
     spots = page.all(".spot")
     assert len(spots) == 2, "one for the whole picture, one for its face"
@@ -69,3 +61,17 @@ def test_a_picture_without_a_face_says_which_detector_could_not_judge_it(page, f
     assert "What could not be judged, and why faces looks at: image No face was found." in page.text(
         ".result"
     )
+
+
+def test_a_file_that_is_no_media_is_refused_in_the_words_of_the_service(page):
+    page.judged("text.png")
+    assert "The content of 'text.png' looks like plain text" in page.text(".notice")
+
+
+def test_a_clip_becomes_a_job(page):
+    page.judged("clip.mkv")
+    asked = page.browser.execute_script(
+        "return performance.getEntriesByType('resource').map((entry) => new URL(entry.name).pathname)"
+    )
+    assert "/api/jobs" in asked
+    assert any(path.startswith("/api/jobs/") for path in asked)

@@ -18,7 +18,7 @@ def verdict(label="fake", probability=0.5, scores=(1,), uncertainty=None, absten
 
 def ask(reader, module, name, *given):
     script = "const [path, name, ...rest] = given; return (await import(path))[name](...rest)"
-    return reader.run(script, f"/page/{module}.js", name, *given)
+    return reader.run(script, f"/static/{module}.js", name, *given)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pathlib
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import Response
 
+from deepscan.serving.gate import OPEN_FOLDER
+
 FOLDER = pathlib.Path(__file__).parent
 INDEX = "index.html"
 TYPES = {
@@ -43,7 +45,7 @@ HEADERS = {
 
 
 def add_page(api: FastAPI) -> None:
-    """Serve the page at ``/`` and its files below ``/page/``.
+    """Serve the page at ``/`` and its files below ``/static/``.
 
     The files are read once, here, and answered from memory.
     """
@@ -57,7 +59,7 @@ def add_page(api: FastAPI) -> None:
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers)
 
-    for path in ("/", "/page/{name}"):
+    for path in ("/", f"{OPEN_FOLDER}{{name}}"):
         api.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
 
 

@@ -8,7 +8,7 @@ export function saveJson(verdict) {
 
 /** Save what the page shows of a verdict. */
 export async function saveReport(shown, stage, verdict) {
-  const style = await (await fetch("page/style.css")).text();
+  const style = await (await fetch("static/style.css")).text();
   save(reportOf(shown, stage, verdict, style), "text/html", `${stem(verdict)}.html`);
 }
 

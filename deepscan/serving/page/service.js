@@ -36,7 +36,7 @@ async function started(file, options) {
   try {
     return (await post("api/jobs", file, options)).body;
   } catch (error) {
-    if (error instanceof Refusal && [404, 405].includes(error.status)) return null;
+    if (error.type === "HTTPException" && [404, 405].includes(error.status)) return null;
     throw error;
   }
 }
