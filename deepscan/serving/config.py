@@ -201,7 +201,7 @@ class ServeArgs(BaseModel):
         prepare: Processes that decode and prepare, for each distinct preparation.
         replica: Processes that run models, for each distinct preparation.
         evidence: Processes whose analyzers measure files.
-        shared: The two processes that remember verdicts and hold jobs; there is one of each.
+        shared: The processes that remember verdicts, keep the books and hold the jobs; there is one of each.
         gate: Who may ask, and how often.
         decoding: Where files are decoded, and what one may cost.
         stream: What live streams may take of the service.
@@ -273,7 +273,7 @@ class ServeArgs(BaseModel):
         Args:
             preps: Distinct preparations of the bundles.
         """
-        each = {"prepare": preps, "replica": preps, "shared": 2}
+        each = {"prepare": preps, "replica": preps, "shared": 3}
         stages = (name for name in type(self).model_fields if isinstance(getattr(self, name), Stage))
         return {name: each.get(name, 1) for name in stages}
 

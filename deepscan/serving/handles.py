@@ -224,6 +224,4 @@ class RemoteBooks:
         try:
             await ask(partial(self._handle.enter.remote, records, entries))
         except ServiceError:
-            _log.warning(
-                "%d records and %d entries are lost: nobody keeps the books.", len(records), len(entries)
-            )
+            _log.warning("%d answers are in no statistics: nobody keeps the books.", len(records))

@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepscan.monitor.records import Record
-from deepscan.serving.answers import REQUEST_ID
+from deepscan.serving.answers import INTERNAL, REQUEST_ID
 from deepscan.serving.backend import Answer, Backend, ModelFacts, Progress, Question
 from deepscan.serving.books import Books
 
@@ -61,7 +61,8 @@ class Observed:
 
 def _records(record: Record, state: dict[str, object]) -> Sequence[Record]:
     """Return a record for each verdict that was given, or one for the request where there was none."""
-    error = state.get("error")
+    # What no handler of the routes took is the fault of the service; it is answered further out.
+    error = state.get("error") or (INTERNAL if record.status == 500 else None)
     if isinstance(error, str):
         return [dataclasses.replace(record, error=error)]
     answers = state.get("answers")

@@ -8,8 +8,8 @@ from standin import running
 from deepscan import pipeline
 from deepscan.detector import Detector
 from deepscan.media.source import Media
-from deepscan.serving.backend import ModelFacts
-from deepscan.serving.page import add_page
+from deepscan.serving import local
+from deepscan.serving.config import ServeArgs
 from tests.material import encoded
 
 pytestmark = pytest.mark.browser
@@ -23,7 +23,6 @@ def bundles(make_bundle):
 @pytest.fixture(scope="module")
 def address(bundles):
     api = local.build(ServeArgs(bundles=[str(bundle.path) for bundle in bundles], device="cpu"))
-    add_page(api)
     with running(api) as address:
         yield address
 

@@ -59,7 +59,7 @@ def test_a_wrong_argument_is_named(values, named):
 
 
 def reserved(args, preps):
-    single = (args.ingress, args.ensemble, args.evidence, args.shared, args.shared)
+    single = (args.ingress, args.ensemble, args.evidence, *[args.shared] * 3)
     stages = (*single, *(args.prepare, args.replica) * preps)
     return sum(stage.cpus * stage.min_replicas for stage in stages)
 

@@ -259,8 +259,8 @@ def test_a_file_that_is_missing_is_found_unless_none_is_looked_at(written, bundl
     ("cpus", "gpus", "said"),
     [
         (None, None, None),
-        (4.2, 1, None),
-        (4.1, 1, r"reserve 4\.2 CPUs, and there are 4\.1"),
+        (4.45, 1, None),
+        (4.4, 1, r"reserve 4\.45 CPUs, and there are 4\.4"),
         (8, 0, r"reserve 1 GPUs, and there are 0"),
     ],
 )
