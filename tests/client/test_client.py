@@ -8,6 +8,7 @@ import pathlib
 import re
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -86,9 +87,10 @@ class Sleeper:
 @pytest.fixture
 def sleeper(monkeypatch) -> Sleeper:
     sleeper = Sleeper()
-    monkeypatch.setattr(clients.time, "sleep", sleeper.sleep)
-    monkeypatch.setattr(flows.time, "monotonic", sleeper.monotonic)
-    monkeypatch.setattr(clients.asyncio, "sleep", sleeper.sleep_async)
+    # The names in these modules, and not the functions themselves: other threads of the tests sleep too.
+    monkeypatch.setattr(clients, "time", SimpleNamespace(sleep=sleeper.sleep))
+    monkeypatch.setattr(flows, "time", SimpleNamespace(monotonic=sleeper.monotonic))
+    monkeypatch.setattr(clients, "asyncio", SimpleNamespace(sleep=sleeper.sleep_async))
     return sleeper
 
 

@@ -163,7 +163,7 @@ def test_a_caller_that_hangs_up_leaves_its_decoder_sound(decoders, tmp_path):
 
     before = set(decoders.pids)
     assert set(asyncio.run(hang_up())) <= before
-    assert set(decoders.pids) == before
+    assert before <= set(decoders.pids)
 
 
 def test_a_caller_that_hangs_up_in_the_queue_leaves_it(single, tmp_path):
