@@ -156,15 +156,19 @@ def _group(bundles: "list[Bundle]", args: ServeArgs) -> RemoteGroup:
     """Bind the two stages of the bundles that share a Prep; Serve puts handles in their places."""
     card, prep = bundles[0].card, bundles[0].prep()
     suffix = f"{card.modality}-{card.prep_digest[:8]}"
-    paths = [str(bundle.path) for bundle in bundles]
+    paths = {bundle.card.id: str(bundle.path) for bundle in bundles}
+    rest = {"min_replicas": 0} if (sleeps := card.modality in args.asleep) else {}
     batching = {"batch_size": args.batch_size, "batch_wait_s": args.batch_wait_s}
-    prepare = _deployment(Prepare, args.prepare, name=f"Prepare-{suffix}")
-    replica = _deployment(Replica, args.replica, name=f"Replica-{suffix}", user_config=batching)
+    prepare = _deployment(Prepare, args.prepare.model_copy(update=rest), name=f"Prepare-{suffix}")
+    stage = args.replica.model_copy(update=rest)
+    replica = _deployment(Replica, stage, name=f"Replica-{suffix}", user_config=batching)
     return RemoteGroup(
         models=tuple(ModelFacts.of(bundle.card) for bundle in bundles),
         samples_frames=pipeline.samples_frames(prep),
+        sleeps=sleeps,
+        multiplexed=bool(args.resident),
         prepare=cast(Any, prepare.bind(prep, args)),
-        replica=cast(Any, replica.bind(paths, args.plugins, args.device, args.replica.cpus)),
+        replica=cast(Any, replica.bind(paths, args)),
     )
 
 

@@ -46,8 +46,10 @@ class Stage(BaseModel):
     Attributes:
         cpus: CPUs reserved for a replica; also its number of torch threads, rounded up.
         gpus: GPUs reserved for a replica.
-        min_replicas: Replicas at rest.
+        min_replicas: Replicas at rest; 0 = none, and the first request waits until one has started.
         max_replicas: Replicas under load; Serve adds and removes them where this is above the minimum.
+        upscale_delay_s: How long there has to be too much to do before replicas are added, in seconds.
+        downscale_delay_s: How long there has to be too little before they are removed, in seconds.
         max_ongoing: Requests that a replica holds at a time.
         max_queued: Requests that may wait for a replica, per caller; more are refused.
     """
@@ -56,8 +58,10 @@ class Stage(BaseModel):
 
     cpus: float = Field(default=0.1, ge=0)
     gpus: float = Field(default=0, ge=0)
-    min_replicas: int = Field(default=1, ge=1)
+    min_replicas: int = Field(default=1, ge=0)
     max_replicas: int = Field(default=1, ge=1)
+    upscale_delay_s: float = Field(default=5.0, ge=0)
+    downscale_delay_s: float = Field(default=300.0, ge=0)
     max_ongoing: int = Field(default=32, ge=1)
     max_queued: int = Field(default=64, ge=1)
 
@@ -85,6 +89,8 @@ class Stage(BaseModel):
                 "min_replicas": self.min_replicas,
                 "max_replicas": self.max_replicas,
                 "target_ongoing_requests": target,
+                "upscale_delay_s": self.upscale_delay_s,
+                "downscale_delay_s": self.downscale_delay_s,
             }
         }
 
@@ -200,6 +206,10 @@ class ServeArgs(BaseModel):
         ensemble: Processes that plan and fuse.
         prepare: Processes that decode and prepare, for each distinct preparation.
         replica: Processes that run models, for each distinct preparation.
+        asleep: Modalities that are rarely asked for: their processes of ``prepare`` and ``replica`` end when
+            nobody asks, and the next request waits until they have started again.
+        resident: Bundles that a process of ``replica`` holds at a time, where many share a preparation;
+            others are loaded when they are asked for. 0 = all of them.
         evidence: Processes whose analyzers measure files.
         shared: The processes that remember verdicts, keep the books and hold the jobs; there is one of each.
         gate: Who may ask, and how often.
@@ -226,6 +236,8 @@ class ServeArgs(BaseModel):
     ensemble: Stage = Stage(cpus=0.1, max_ongoing=64)
     prepare: Stage = Stage(cpus=0.3, max_ongoing=8)
     replica: Stage = Stage(cpus=0.4, max_ongoing=16)
+    asleep: Texts = ()
+    resident: int = Field(default=0, ge=0)
     evidence: Stage = Stage(cpus=0.1, max_ongoing=4)
     shared: Stage = Stage(cpus=0.05, max_ongoing=128, max_queued=256)
     gate: GateArgs = GateArgs()
@@ -247,6 +259,14 @@ class ServeArgs(BaseModel):
             else value
             for name, value in values.items()
         }
+
+    @pydantic.model_validator(mode="after")
+    def _somebody_takes_requests(self) -> Self:
+        for name in ("ingress", "ensemble", "shared"):
+            if getattr(self, name).min_replicas == 0:
+                msg = f"{name}.min_replicas must be at least 1: without it nobody would hear a request"
+                raise ValueError(msg)
+        return self
 
     @pydantic.model_validator(mode="after")
     def _next_batch_is_there(self) -> Self:
@@ -289,7 +309,8 @@ class ServeArgs(BaseModel):
         """
         counts = self.deployments(preps)
         stages: dict[str, Stage] = {name: getattr(self, name) for name in counts}
-        needed = sum(counts[name] * stage.cpus * stage.min_replicas for name, stage in stages.items())
+        # A stage at rest has to find its place when it is woken.
+        needed = sum(counts[name] * stage.cpus * max(1, stage.min_replicas) for name, stage in stages.items())
         if needed <= cpus:
             return self
         share = cpus / needed

@@ -72,15 +72,21 @@ class RemoteGroup:
         samples_frames: Whether its Prep looks at a number of frames that can be set.
         prepare: Handle of the ``Prepare`` deployment.
         replica: Handle of the ``Replica`` deployment.
+        sleeps: Whether its processes end while nobody asks, which to ask for their health would undo.
+        multiplexed: Whether a process of the second holds some of the bundles only.
     """
 
     models: tuple[ModelFacts, ...]
     samples_frames: bool
     prepare: DeploymentHandle[Any]
     replica: DeploymentHandle[Any]
+    sleeps: bool = False
+    multiplexed: bool = False
 
     async def ready(self) -> None:
         """See ``Group``."""
+        if self.sleeps:
+            return
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 await asyncio.gather(ask(self.prepare.ready.remote), ask(self.replica.ready.remote))
@@ -90,8 +96,12 @@ class RemoteGroup:
 
     async def judge(self, media: Media, wish: Wish) -> Judgement:
         """See ``Group``."""
+        replica = self.replica
+        if self.multiplexed and len(wish.bundles) == 1:
+            # Serve prefers a process that holds the bundle already.
+            replica = replica.options(multiplexed_model_id=min(wish.bundles))
         # The unfinished response is handed on: the prepared arrays go from process to process, not here.
-        return await ask(lambda: self.replica.remote(self.prepare.remote(media, wish.frames), wish))
+        return await ask(lambda: replica.remote(self.prepare.remote(media, wish.frames), wish))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

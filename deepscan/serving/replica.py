@@ -50,14 +50,13 @@ class Prepare:
 class Replica:
     """Runs the models of one modality that share a Prep, on the parts of several requests at a time."""
 
-    def __init__(self, bundles: Sequence[str], plugins: Sequence[str], device: str, cpus: float) -> None:
-        """Load the bundles.
+    def __init__(self, bundles: Mapping[str, str], args: ServeArgs) -> None:
+        """Load the bundles, unless they are loaded when they are asked for.
 
         Args:
-            bundles: Their directories.
-            plugins: Python files that define their models.
-            device: As for ``Detector.load``.
-            cpus: What Ray reserved for this process; torch uses as many threads.
+            bundles: Their directories, by id.
+            args: Of the service: plugins, device, and the CPUs that Ray reserved for this process; torch
+                uses as many threads.
         """
         # Here and not above, because a process of Prepare has no use for torch.
         import torch
@@ -65,10 +64,18 @@ class Replica:
         from deepscan.detector import Detector
         from deepscan.models.catalog import load_plugin
 
-        torch.set_num_threads(max(1, math.ceil(cpus)))
-        for plugin in plugins:
+        torch.set_num_threads(max(1, math.ceil(args.replica.cpus)))
+        for plugin in args.plugins:
             load_plugin(pathlib.Path(plugin))
-        self._detectors = [Detector.load(pathlib.Path(bundle), device) for bundle in bundles]
+
+        async def load(bundle: str) -> Detector:
+            return await asyncio.to_thread(Detector.load, pathlib.Path(bundles[bundle]), args.device)
+
+        self._held = (
+            serve.multiplexed(max_num_models_per_replica=args.resident)(load) if args.resident else None
+        )
+        paths = () if args.resident else tuple(bundles.values())
+        self._detectors = [Detector.load(pathlib.Path(path), args.device) for path in paths]
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take batch size and wait; Serve calls this at the start and when they change."""
@@ -80,7 +87,10 @@ class Replica:
 
     async def __call__(self, preparation: Preparation, wish: Wish) -> Judgement:
         """Let the detectors that are wanted judge a prepared file, or pass on why it could not be."""
-        return await judge(wanted(self._detectors, wish), preparation, self._outputs)
+        detectors = self._detectors
+        if self._held:
+            detectors = [await self._held(bundle) for bundle in sorted(wish.bundles)]
+        return await judge(wanted(detectors, wish), preparation, self._outputs)
 
     @serve.batch
     async def _outputs(self, files: list[Asked]) -> list[Answers]:

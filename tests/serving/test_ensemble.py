@@ -35,7 +35,7 @@ from deepscan.serving.replica import Planner, Prepare, Replica
 from deepscan.verdict import Evidence
 from tests.serving.standins import FakeBackend
 
-ARGS = ServeArgs(bundles=("a",), decoding={"processes": 0})
+ARGS = ServeArgs(bundles=("a",), device="cpu", decoding={"processes": 0})
 WAIT = app._wait_until_ready
 FULL = BackPressureError(num_queued_requests=1, max_queued_requests=1)
 
@@ -79,7 +79,7 @@ class Dying:
 
 def plain_replica(bundles: list[Any]) -> Replica:
     """A Replica whose batches are run without Serve's queue."""
-    replica = Replica([str(bundle.path) for bundle in bundles], (), "cpu", cpus=1)
+    replica = Replica({bundle.card.id: str(bundle.path) for bundle in bundles}, ARGS)
 
     async def alone(asked: Any) -> Any:
         return run_together([asked])[0]

@@ -96,7 +96,21 @@ def test_a_stage_of_fixed_size_has_replicas_and_no_autoscaling():
 
 def test_a_stage_with_room_scales_well_before_its_replicas_are_full():
     scaling = Stage(min_replicas=1, max_replicas=4, max_ongoing=8).options()["autoscaling_config"]
-    assert scaling == {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 4.0}
+    assert scaling == {
+        "min_replicas": 1,
+        "max_replicas": 4,
+        "target_ongoing_requests": 4.0,
+        "upscale_delay_s": 5.0,
+        "downscale_delay_s": 300.0,
+    }
+
+
+def test_a_stage_may_rest_altogether_but_not_those_that_take_requests():
+    rest = Stage(min_replicas=0).options()["autoscaling_config"]
+    assert (rest["min_replicas"], rest["max_replicas"]) == (0, 1)
+    with pytest.raises(ConfigError, match=r"ensemble\.min_replicas must be at least 1"):
+        parse({"bundles": "a", "ensemble": {"min_replicas": 0}})
+    assert parse({"bundles": "a", "replica": {"min_replicas": 0}}).replica.cpus == 0.4
 
 
 def test_the_defaults_of_two_preparations_fit_on_two_cpus():
