@@ -80,6 +80,7 @@ def draw(args: ServeArgs) -> Application:
         books=cast(Any, books),
         digest=made.digest,
         trial=made.trial,
+        max_wait_s=args.max_wait_s,
     )
     desk = _deployment(Desk, args.shared, name="Jobs").bind(behind)
     full = {"status_code": 503, "retry_after_s": args.retry_after_s}

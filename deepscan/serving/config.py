@@ -199,6 +199,7 @@ class ServeArgs(BaseModel):
         max_batch_files: Files that a batch may hold.
         batch_size: Requests whose parts go through a model together, at most.
         batch_wait_s: How long a batch waits for more requests; 0 = take what has queued.
+        max_wait_s: Who would have to wait longer for those before him is refused at once.
         retry_after_s: What a client is told to wait when the service is full.
         verdict_cache_bytes: Room for verdicts that were given, shared by all processes; 0 = keep none.
         prepared_cache_bytes: Room for prepared files in each process that prepares; 0 = keep none.
@@ -229,6 +230,7 @@ class ServeArgs(BaseModel):
     max_batch_files: int = Field(default=16, ge=1)
     batch_size: int = Field(default=8, ge=1)
     batch_wait_s: float = Field(default=0.0, ge=0)
+    max_wait_s: float = Field(default=10.0, gt=0)
     retry_after_s: int = Field(default=1, ge=1)
     verdict_cache_bytes: int = Field(default=64 * 2**20, ge=0)
     prepared_cache_bytes: int = Field(default=128 * 2**20, ge=0)

@@ -8,6 +8,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from deepscan.errors import DeepscanError
+from deepscan.serving.admission import Admitting
 from deepscan.serving.api import Service, build_api
 from deepscan.serving.backend import Question
 from deepscan.serving.config import ServeArgs
@@ -29,10 +30,12 @@ class Behind:
     books: DeploymentHandle[Any]
     digest: str
     trial: Trial
+    max_wait_s: float
 
     def backend(self, books: RemoteBooks) -> Trying:
         """Return what answers a question."""
-        return Trying(Remembering(self.ensemble, self.memory, self.digest), self.trial, books)
+        admitting = Admitting(self.ensemble, self.max_wait_s)
+        return Trying(Remembering(admitting, self.memory, self.digest), self.trial, books)
 
 
 @serve.ingress()

@@ -14,6 +14,7 @@ from deepscan import pipeline
 from deepscan.detector import Detector
 from deepscan.media.source import Media
 from deepscan.models.catalog import load_plugin
+from deepscan.serving.admission import Admitting
 from deepscan.serving.api import Service, build_api
 from deepscan.serving.backend import MAIN, ModelFacts
 from deepscan.serving.batching import Batching
@@ -89,7 +90,8 @@ def build(args: ServeArgs) -> FastAPI:
     batching = Batching(size=args.batch_size, wait_s=args.batch_wait_s, max_queued=args.replica.max_queued)
     ensemble = local_ensemble(detectors, made.panels, bench, batching)
     memory, books = LocalMemory(args.verdict_cache_bytes), LocalBooks(made.keeping)
-    backend = Trying(Remembering(ensemble, memory, made.digest), made.trial, books)
+    admitting = Admitting(ensemble, args.max_wait_s)
+    backend = Trying(Remembering(admitting, memory, made.digest), made.trial, books)
     service = Service(
         backend=backend,
         desk=Jobs(Counted(backend, books, JOBS)),
