@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import av
 import numpy as np
 
+from deepscan.media.encode import x264_options
 from tests.material import DrawnFace, draw
 
 TICKS_HZ = 1000
@@ -19,7 +20,7 @@ def clip(
     times_s = [number / rate_hz for number in range(len(pictures))] if times_s is None else times_s
     stream = io.BytesIO()
     with av.open(stream, "w", format="mp4") as container:
-        options = {"crf": "12", "preset": "veryfast", "threads": "1"}
+        options = {"crf": "12", "preset": "veryfast"} | x264_options()
         track = container.add_stream("libx264", rate=round(rate_hz), options=options)
         track.height, track.width = pictures[0].shape[:2]
         track.pix_fmt = "yuv420p" if track.height % 2 == track.width % 2 == 0 else "yuv444p"

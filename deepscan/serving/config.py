@@ -169,8 +169,9 @@ class DecodingArgs(BaseModel):
     """Where files are decoded, and what one may cost.
 
     Attributes:
-        processes: Processes that decode, for each process that prepares or speaks HTTP; they are killed
-            where a file does harm. 0 = threads, where a file can take the whole process with it.
+        processes: Processes that decode, which are killed where a file does harm; on Ray Serve there is one
+            for each replica that decodes or reads headers. 0 = threads, where a file can take the whole
+            process with it.
         time_s: Seconds that a file may take, in a process.
         memory_bytes: Memory that a file may take, in a process.
     """

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Protocol
 
 from deepscan import pipeline
-from deepscan.errors import MediaError, UnsupportedMediaError
+from deepscan.errors import ConfigError, MediaError, UnsupportedMediaError
 from deepscan.fusion import FusionPolicy, Vote
 from deepscan.media.source import Media, facts_together
 from deepscan.modalities import Prepared
@@ -36,7 +36,7 @@ class Wish:
 class Preparation:
     """A file as the models see it, or why they cannot; and what that took."""
 
-    prepared: Prepared | MediaError
+    prepared: Prepared | MediaError | ConfigError
     elapsed_ms: float
     statistics: dict[str, float] = dataclasses.field(default_factory=dict)
 

@@ -17,7 +17,7 @@ from deepscan.serving.handles import RemoteBooks, RemoteDesk, RemoteEnsemble, Re
 from deepscan.serving.jobs import Job, Jobs
 from deepscan.serving.memory import Remembering
 from deepscan.serving.observing import JOBS, Counted
-from deepscan.serving.preparing import bench_of
+from deepscan.serving.preparing import stage_bench
 from deepscan.serving.trials import Trial, Trying
 
 
@@ -47,7 +47,7 @@ class Ingress:
         self._behind = behind
         self._desk = desk
         self._args = args
-        self._bench = bench_of(args)
+        self._bench = stage_bench(args)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the routes on the replica, which spares the application from being pickled."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan import pipeline
-from deepscan.errors import AbstainError, DeepscanError, MediaError
+from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError
 from deepscan.modalities import Example, Outputs, Prepared
 from deepscan.pipeline import Failure, Outcome
 from deepscan.serving.batching import Batched, Batching
@@ -89,13 +89,13 @@ async def judge(
 
 async def _outcomes(
     detectors: "tuple[Detector, ...]",
-    prepared: Prepared | MediaError,
+    prepared: Prepared | MediaError | ConfigError,
     ask: Callable[[Asked], Awaitable[Answers]],
 ) -> tuple[Outcome, ...]:
-    if isinstance(prepared, MediaError):
-        return tuple(Failure(detector.abstain(prepared), prepared) for detector in detectors)
     if isinstance(prepared, AbstainError):
         return tuple(detector.abstain(prepared) for detector in detectors)
+    if isinstance(prepared, DeepscanError):
+        return tuple(Failure(detector.abstain(prepared), prepared) for detector in detectors)
     answers = await ask(Asked(prepared, detectors))
     return tuple(
         Failure(detector.abstain(answer), answer)

@@ -27,7 +27,7 @@ from deepscan.serving.judging import Judges
 from deepscan.serving.lineup import lineup
 from deepscan.serving.memory import LocalMemory, Remembering
 from deepscan.serving.observing import JOBS, Counted
-from deepscan.serving.preparing import Workbench, bench_of
+from deepscan.serving.preparing import Workbench, local_bench
 from deepscan.serving.trials import Trying
 
 
@@ -86,7 +86,7 @@ def build(args: ServeArgs) -> FastAPI:
         load_plugin(pathlib.Path(plugin))
     made = lineup(args)
     detectors = [Detector.load(bundle.path, args.device) for bundle in made.bundles]
-    bench = bench_of(args, args.prepared_cache_bytes, args.prepare.max_queued)
+    bench = local_bench(args)
     batching = Batching(size=args.batch_size, wait_s=args.batch_wait_s, max_queued=args.replica.max_queued)
     ensemble = local_ensemble(detectors, made.panels, bench, batching)
     memory, books = LocalMemory(args.verdict_cache_bytes), LocalBooks(made.keeping)

@@ -9,7 +9,7 @@ import anyio
 
 from deepscan import pipeline
 from deepscan.cache import Cache
-from deepscan.errors import AbstainError, MediaError, OverloadedError
+from deepscan.errors import AbstainError, ConfigError, MediaError, OverloadedError
 from deepscan.isolation.decoders import Decoders
 from deepscan.media.source import Limits, Media
 from deepscan.modalities import Prep, Prepared
@@ -67,7 +67,7 @@ class Workbench:
             self.decoders.close()
 
     async def prepare(self, prep: Prep, media: Media, frames: int | None = None) -> Preparation:
-        """Prepare a file; what is wrong with it comes back as a value.
+        """Prepare a file; what is wrong with it, or with the frames that are asked for, comes back as a value.
 
         Args:
             prep: What prepares it.
@@ -78,11 +78,11 @@ class Workbench:
             OverloadedError: ``max_queued`` files wait already.
         """
         start_s = time.perf_counter()
-        prep = prep if frames is None else pipeline.with_frames(prep, frames)
-        prepared: Prepared | MediaError
+        prepared: Prepared | MediaError | ConfigError
         try:
+            prep = prep if frames is None else pipeline.with_frames(prep, frames)
             prepared = await self._prepared_once(prep, media)
-        except MediaError as error:
+        except (MediaError, ConfigError) as error:
             prepared = error
         examples = prepared if isinstance(prepared, list) else []
         return Preparation(
@@ -125,18 +125,26 @@ def _size_bytes(prepared: Prepared) -> int:
     return ENTRY_BYTES + sum(array.nbytes for example in prepared for array in example.values())
 
 
-def bench_of(args: ServeArgs, cache_bytes: int = 0, max_queued: int | None = None) -> Workbench:
-    """Return a Workbench as the arguments of a service want it.
-
-    Args:
-        args: How many processes decode, and what a file may cost.
-        cache_bytes: Room for prepared files.
-        max_queued: Files that may wait; None = any number, because another counts them.
-    """
+def local_bench(args: ServeArgs) -> Workbench:
+    """Return the Workbench of a service that does everything in one process."""
     processes = args.decoding.processes
     return Workbench(
         at_once=processes or DECODING_THREADS,
-        max_queued=max_queued,
-        cache_bytes=cache_bytes,
+        max_queued=args.prepare.max_queued,
+        cache_bytes=args.prepared_cache_bytes,
         decoders=Decoders(processes, args.decoding.allowance()) if processes else None,
+    )
+
+
+def stage_bench(args: ServeArgs, cache_bytes: int = 0) -> Workbench:
+    """Return the Workbench of one replica on Ray Serve, which has one decoder beside it and no spare.
+
+    Serve counts what waits for a replica, so that any number may wait in it.
+    """
+    apart = args.decoding.processes > 0
+    return Workbench(
+        at_once=1 if apart else DECODING_THREADS,
+        max_queued=None,
+        cache_bytes=cache_bytes,
+        decoders=Decoders(1, args.decoding.allowance(), spares=0) if apart else None,
     )

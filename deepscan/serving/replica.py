@@ -23,7 +23,7 @@ from deepscan.serving.config import ServeArgs
 from deepscan.serving.ensemble import Ensemble, Group, Judgement, Panel, Preparation, Testify, Wish
 from deepscan.serving.judging import Answers, Asked, judge, run_together, wanted
 from deepscan.serving.memory import LocalMemory
-from deepscan.serving.preparing import bench_of
+from deepscan.serving.preparing import stage_bench
 from deepscan.verdict import Evidence
 
 
@@ -37,7 +37,7 @@ class Prepare:
             AssetError: It needs an asset that is not on this machine; the service never gets ready.
         """
         self._prep = prep.resolved()
-        self._bench = bench_of(args, args.prepared_cache_bytes)
+        self._bench = stage_bench(args, args.prepared_cache_bytes)
 
     async def ready(self) -> None:
         """Answer, which only a process that has started can."""
@@ -103,7 +103,7 @@ class Analyze:
 
     def __init__(self, args: ServeArgs) -> None:
         """Start what decodes files."""
-        self._bench = bench_of(args)
+        self._bench = stage_bench(args)
 
     async def __call__(self, media: Media) -> tuple[Evidence, ...]:
         """Measure a file."""

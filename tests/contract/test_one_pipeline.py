@@ -343,30 +343,24 @@ def test_ray_serve(ray_cluster, ensemble, verdict_on, detectors, media_root):
     url = serve(ServeArgs(bundles=(str(ensemble),), device="cpu"), "127.0.0.1", port, blocking=False)
     try:
         for path in files_of(media_root):
+            assert_verdict(upload(f"{url}/api/predict", file=path), verdict_on(path))
             for modality in sorted({score.modality for score in verdict_on(path).scores}):
-                assert_verdict(upload(url, modality, path), verdict_on(path, modality))
-        served, expected = apart_served(media_root), analyze(apart(media_root), [detectors["lips"]])
-        assert_same({"lips": served.scores[0].probability}, {"lips": expected.probability})
+                one_way = upload(f"{url}/api/predict/{modality}", file=path)
+                assert_verdict(one_way, verdict_on(path, modality))
+        video, audio = halves(media_root)
+        joined = upload(f"{url}/api/predict/multimodal", file=video, sound=audio)
+        media, policy = apart(media_root), select([ensemble]).policy
+        assert_verdict(joined, analyze(media, list(detectors.values()), policy))
+        assert "lips" in {score["detector"] for score in joined["scores"]}
     finally:
         stop()
 
 
-def upload(url: str, modality: str, path: pathlib.Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        form = {"file": (path.name, file)}
-        answer = httpx.post(f"{url}/api/predict/{modality}", files=form, timeout=60, trust_env=False)
+def upload(url: str, **files: pathlib.Path) -> dict[str, Any]:
+    form = {field: (path.name, path.read_bytes()) for field, path in files.items()}
+    answer = httpx.post(url, files=form, timeout=60, trust_env=False)
     assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-def apart_served(root: pathlib.Path) -> Verdict:
-    """Send joined media from process to process, behind the routes, which take one file."""
-    from ray import serve
-
-    from deepscan.serving.app import NAME
-
-    handle = serve.get_deployment_handle("Ensemble", NAME)
-    return handle.predict.remote(apart(root), "av").result(timeout_s=60)
 
 
 # --- a clip and its sound in two files -------------------------------------------------------------

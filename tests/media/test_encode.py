@@ -78,3 +78,32 @@ def test_sound_survives_a_wav_to_half_a_step_and_is_clipped_beyond():
 def test_the_rate_of_a_wav_is_as_given():
     assert wavfile.read(io.BytesIO(encode_wav(chirp(0.1), 8000)))[0] == 8000
     assert Media.from_bytes(encode_wav(chirp(0.5)), "a.wav").sound_N.size == 8000
+
+
+def moving(count: int) -> list[np.ndarray]:
+    """Pictures with a grain, on which an encoder that looks ahead has much to decide."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:160, :200]
+    drawn = (128 + 80 * np.sin((columns + 3 * shift) / 17) * np.cos(rows / 23) for shift in range(count))
+    return [
+        np.clip(each[..., None] + rng.normal(0, 12, (160, 200, 3)), 0, 255).astype(np.uint8) for each in drawn
+    ]
+
+
+def test_many_runs_give_the_same_bytes():
+    frames = moving(22)
+    assert len({encode_clip(frames, 10) for _ in range(12)}) == 1
+
+
+@pytest.mark.parametrize(("flags", "limited"), [("avx2 avx512f", True), ("avx2", False)])
+def test_x264_is_kept_from_instructions_that_make_it_unsteady(monkeypatch, tmp_path, flags, limited):
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(encode, "_CPU_INFO", tmp_path / "cpuinfo")
+    options = encode.x264_options.__wrapped__()
+    assert ("x264-params" in options) == limited
+    assert options["threads"] == "1"
+
+
+def test_where_nobody_tells_what_the_cpu_can_it_is_left_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(encode, "_CPU_INFO", tmp_path / "none")
+    assert encode.x264_options.__wrapped__() == {"threads": "1"}
