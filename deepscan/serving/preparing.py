@@ -67,7 +67,7 @@ class Workbench:
             self.decoders.close()
 
     async def prepare(self, prep: Prep, media: Media, frames: int | None = None) -> Preparation:
-        """Prepare a file; what is wrong with it, or with the frames that are asked for, comes back as a value.
+        """Prepare a file; what is wrong with it, or with the frames asked for, comes back as a value.
 
         Args:
             prep: What prepares it.
