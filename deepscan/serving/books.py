@@ -110,14 +110,17 @@ class LocalBooks:
             raise ConfigError(msg)
         await asyncio.to_thread(self._journal.feedback, feedback)
 
+    def stop(self) -> None:
+        """Look at the rules no more; to be called on the event loop."""
+        if self._patrol:
+            self._patrol.cancel()
+
     def close(self) -> None:
         """Write what the log has not written yet.
 
         Raises:
             StorageError: It cannot be written.
         """
-        if self._patrol:
-            self._patrol.cancel()
         if self._journal:
             self._journal.close()
 

@@ -109,6 +109,7 @@ async def _until_the_end(books: LocalBooks, bench: Workbench, api: FastAPI) -> A
     try:
         yield
     finally:
+        books.stop()
         await asyncio.to_thread(books.close)
         await asyncio.to_thread(bench.close)
 
