@@ -18,7 +18,7 @@ from deepscan.detector import Detector
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
 from deepscan.modalities import Prepared
-from deepscan.serving.judging import run_together
+from deepscan.serving import judging
 from deepscan.verdict import MediaFacts, to_dict
 
 BATCH_SIZE, BATCH_WAIT_S = 8, 0.002
@@ -50,8 +50,10 @@ class Faces(litserve.LitAPI):
 
     def predict(self, x: list[Asked]) -> list[dict[str, Any]]:
         """Judge those in which something was found together."""
-        found = [prepared for *_, prepared in x if isinstance(prepared, list)]
-        outputs = iter(run_together([self._detector], found) if found else [])
+        found = [
+            judging.Asked(prepared, (self._detector,)) for *_, prepared in x if isinstance(prepared, list)
+        ]
+        outputs = iter(judging.run_together(found) if found else [])
         return [self._verdict(asked, outputs) for asked in x]
 
     def _verdict(self, asked: Asked, outputs: Any) -> dict[str, Any]:
