@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
+import torch
 import uvicorn
 from fastapi import FastAPI
 
@@ -29,6 +30,9 @@ from deepscan.serving.memory import LocalMemory, Remembering
 from deepscan.serving.observing import JOBS, Counted
 from deepscan.serving.preparing import Workbench, local_bench
 from deepscan.serving.trials import Trying
+
+LANES = 2
+"""Batches that go through a model at the same time: while one begins or ends, the other computes."""
 
 
 class LocalGroup:
@@ -87,7 +91,9 @@ def build(args: ServeArgs) -> FastAPI:
     made = lineup(args)
     detectors = [Detector.load(bundle.path, args.device) for bundle in made.bundles]
     bench = local_bench(args)
-    batching = Batching(size=args.batch_size, wait_s=args.batch_wait_s, max_queued=args.replica.max_queued)
+    batching = Batching(
+        size=args.batch_size, wait_s=args.batch_wait_s, lanes=LANES, max_queued=args.replica.max_queued
+    )
     ensemble = local_ensemble(detectors, made.panels, bench, batching)
     memory, books = LocalMemory(args.verdict_cache_bytes), LocalBooks(made.keeping)
     admitting = Admitting(ensemble, args.max_wait_s)
@@ -122,5 +128,7 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000) -> None:
         ConfigError: The port is taken, or the key file cannot be used.
     """
     require_free(host, port)
+    # All lanes together have the threads that torch would give one: more would wait for each other.
+    torch.set_num_threads(max(1, torch.get_num_threads() // LANES))
     # Nobody before this process may say in whose name a request comes: rates count by address.
     uvicorn.run(wrap(build(args), args.gate), host=host, port=port, log_level="warning", proxy_headers=False)

@@ -201,7 +201,7 @@ def bundles(tmp_path_factory, media_root) -> dict[str, Bundle]:
         name: fresh_bundle(
             root / name, case.model, case.prep, seen=case.examples(media_root), name=name
         ).amend(
-            calibration=Calibration(kind="temperature", temperature=0.3),
+            calibration=Calibration(kind="temperature", temperature=0.6),
             operating=OperatingPoint(threshold=0.5, low=0.49, high=0.51),
         )
         for name, case in CASES.items()
