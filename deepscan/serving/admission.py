@@ -9,6 +9,9 @@ from deepscan.serving.backend import Answer, Backend, ModelFacts, Progress, Ques
 SMOOTHING = 0.1
 """Share of the newest interval in the mean of those before it."""
 
+LEAST_INTERVALS = 5
+"""So many intervals are seen before anybody is refused: the first answers of a service are slow."""
+
 
 class Admitting:
     """A Backend that takes no question whose turn would come too late.
@@ -32,8 +35,9 @@ class Admitting:
         self._max_wait_s = max_wait_s
         self._clock = clock
         self._inside = 0
-        self._interval_s: float | None = None
-        self._last_s: float | None = None
+        self._interval_s = 0.0
+        self._intervals = 0
+        self._last_s = 0.0
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -65,12 +69,12 @@ class Admitting:
             async for step in self._backend.steps(question):
                 yield step
         finally:
-            self._inside -= 1
             self._note_end()
+            self._inside -= 1
 
     def _require_room(self) -> None:
-        wait_s = self._inside * (self._interval_s or 0.0)
-        if wait_s > self._max_wait_s:
+        wait_s = self._inside * self._interval_s
+        if self._intervals >= LEAST_INTERVALS and wait_s > self._max_wait_s:
             msg = (
                 f"{self._inside} files are being judged or wait, which takes about {wait_s:.1f} s, and "
                 f"{self._max_wait_s:g} s is the most that one may wait; ask again later."
@@ -79,7 +83,9 @@ class Admitting:
 
     def _note_end(self) -> None:
         now_s = self._clock()
-        passed_s = now_s - (self._last_s if self._last_s is not None else now_s)
-        self._last_s = now_s
-        before_s = passed_s if self._interval_s is None else self._interval_s
-        self._interval_s = before_s + SMOOTHING * (passed_s - before_s)
+        passed_s, self._last_s = now_s - self._last_s, now_s
+        if self._inside == 1:
+            return  # alone: what one answer takes does not tell how fast many come
+        self._intervals += 1
+        weight = max(SMOOTHING, 1 / self._intervals)
+        self._interval_s += weight * (passed_s - self._interval_s)

@@ -52,8 +52,8 @@ def test_as_many_wait_as_are_answered_in_the_time_allowed(question):
     async def crowd() -> tuple[int, int]:
         backend = Queue()
         admitting = door(backend, max_wait_s=2.0)
-        first = await enter(admitting, question, 3)
-        for _ in range(3):
+        first = await enter(admitting, question, 6)
+        for _ in range(6):
             await backend.next(0.5)
         await asyncio.gather(*first)
         second = await enter(admitting, question, 10)
@@ -115,12 +115,29 @@ def test_a_file_that_fails_makes_room_too(question):
     asyncio.run(fail())
 
 
+def test_nobody_is_refused_for_the_slow_answers_at_the_start(question):
+    async def cold() -> int:
+        backend = Queue()
+        admitting = door(backend, max_wait_s=1.0)
+        tasks = await enter(admitting, question, 2)
+        await backend.next(30.0)
+        tasks += await enter(admitting, question, 8)
+        inside = len(backend.waiting)
+        for _ in range(inside):
+            await backend.next(0.1)
+        await asyncio.gather(*tasks)
+        return inside
+
+    assert asyncio.run(cold()) == 9
+
+
 def test_the_refusal_says_how_long_it_would_take(question):
     async def crowd() -> None:
         backend = Queue()
         admitting = door(backend, max_wait_s=0.5)
-        tasks = await enter(admitting, question, 1)
-        await backend.next(3.0)
+        tasks = await enter(admitting, question, 6)
+        for _ in range(6):
+            await backend.next(3.0)
         tasks += await enter(admitting, question, 1)
         with pytest.raises(OverloadedError, match=r"1 files .* about 3\.0 s, and 0\.5 s is the most"):
             await admitting.judge(question)
