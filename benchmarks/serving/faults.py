@@ -1,6 +1,7 @@
 """Steps in which something goes wrong: too much load, a dead replica, a broken deployment."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -75,6 +76,11 @@ def kill(plan: Plan) -> dict[str, Any]:
     return {"model": plan.model, "rows": rows, "goals": goals}
 
 
+def _kind(message: str) -> str:
+    """Return the last class of an error that a message names; the rest is about paths of this machine."""
+    return next(iter(re.findall(r"\b([A-Z]\w+Error)\b", message)[::-1]), "")
+
+
 def _others(system: System, dead: int) -> int:
     """Count the processes that run models, where Serve says that the service is whole."""
     if system.application().get("status") != "RUNNING":
@@ -108,7 +114,7 @@ def broken_deploy(plan: Plan) -> dict[str, Any]:
         goal("deployment refused", int(failed_s is not None), least=1),
         goal("a good one deploys again", int(healed_s is not None), least=1),
     ]
-    return {"model": plan.model, "rows": rows, "message": message.strip()[-400:], "goals": goals}
+    return {"model": plan.model, "rows": rows, "said": _kind(message), "goals": goals}
 
 
 def autoscale(plan: Plan) -> dict[str, Any]:
