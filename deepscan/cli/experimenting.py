@@ -29,19 +29,6 @@ SHOWN = {
 }
 """The figures of a comparison, in the order in which they are shown."""
 
-COLUMNS = (
-    "variant",
-    "answers",
-    "contents",
-    "fake",
-    "inconclusive",
-    "labelled",
-    "accuracy",
-    "wrong",
-    "AUC",
-    "p50 (ms)",
-    "p95 (ms)",
-)
 SEED = 0
 """Of the bootstrap, so that one log always gives the same figures."""
 

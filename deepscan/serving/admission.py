@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from deepscan.errors import OverloadedError
-from deepscan.serving.backend import Answer, Backend, ModelFacts, Progress, Question
+from deepscan.serving.backend import Answer, Around, Backend, Progress, Question
 
 SMOOTHING = 0.1
 """Share of the newest interval in the mean of those before it."""
@@ -13,7 +13,7 @@ LEAST_INTERVALS = 5
 """So many intervals are seen before anybody is refused: the first answers of a service are slow."""
 
 
-class Admitting:
+class Admitting(Around):
     """A Backend that takes no question whose turn would come too late.
 
     While something is always being judged, answers come at the rate that the service is able to give. So
@@ -31,28 +31,13 @@ class Admitting:
             max_wait_s: Longest time that a question may be expected to wait for those before it.
             clock: Seconds that only go forward.
         """
-        self._backend = backend
+        super().__init__(backend)
         self._max_wait_s = max_wait_s
         self._clock = clock
         self._inside = 0
         self._interval_s = 0.0
         self._intervals = 0
         self._last_s = 0.0
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """See ``Backend``."""
-        return self._backend.modalities
-
-    async def models(self) -> tuple[ModelFacts, ...]:
-        """See ``Backend``."""
-        return await self._backend.models()
-
-    async def judge(self, question: Question) -> Answer:
-        """See ``Backend``."""
-        *_, answer = [step async for step in self.steps(question)]
-        assert isinstance(answer, Answer)
-        return answer
 
     async def steps(self, question: Question) -> AsyncIterator[Progress | Answer]:
         """See ``Backend``.

@@ -154,3 +154,35 @@ class Backend(Protocol):
         Raises:
             DeepscanError: As ``judge``.
         """
+
+
+class Around:
+    """A Backend around another one, which it asks; what is special about it is its ``steps``."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Wrap a backend."""
+        self._backend = backend
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """See ``Backend``."""
+        return self._backend.modalities
+
+    async def models(self) -> tuple[ModelFacts, ...]:
+        """See ``Backend``."""
+        return await self._backend.models()
+
+    async def judge(self, question: Question) -> Answer:
+        """See ``Backend``."""
+        return await last(self.steps(question))
+
+    def steps(self, question: Question) -> AsyncIterator[Progress | Answer]:
+        """See ``Backend``."""
+        return self._backend.steps(question)
+
+
+async def last(steps: AsyncIterator[Progress | Answer]) -> Answer:
+    """Return the Answer with which the steps of a question end."""
+    *_, answer = [step async for step in steps]
+    assert isinstance(answer, Answer)
+    return answer

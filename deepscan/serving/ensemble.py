@@ -17,7 +17,7 @@ from deepscan.media.source import Media, facts_together
 from deepscan.modalities import Prepared
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.pipeline import Outcome
-from deepscan.serving.backend import Answer, ModelFacts, Progress, Question
+from deepscan.serving.backend import Answer, ModelFacts, Progress, Question, last
 from deepscan.verdict import Evidence
 
 PREPARE, MODEL, EVIDENCE = "prepare", "model", "evidence"
@@ -126,9 +126,7 @@ class Ensemble:
 
     async def judge(self, question: Question) -> Answer:
         """Judge media; see ``Backend.judge``."""
-        *_, answer = [step async for step in self.steps(question)]
-        assert isinstance(answer, Answer)
-        return answer
+        return await last(self.steps(question))
 
     async def steps(self, question: Question) -> AsyncIterator[Progress | Answer]:
         """Judge media and tell on the way how far that is; see ``Backend.steps``."""

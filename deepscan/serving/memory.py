@@ -10,7 +10,7 @@ from typing import Protocol
 from deepscan import config
 from deepscan.cache import Cache, CacheFacts
 from deepscan.media.source import facts_together
-from deepscan.serving.backend import Answer, Backend, ModelFacts, Progress, Question
+from deepscan.serving.backend import Answer, Around, Backend, Progress, Question
 from deepscan.verdict import Verdict, to_dict
 
 
@@ -47,7 +47,7 @@ class LocalMemory:
         return self._verdicts.facts()
 
 
-class Remembering:
+class Remembering(Around):
     """A Backend that judges nothing twice: what was asked before is answered from memory.
 
     The same question is the same content, asked with the same settings of the same bundles. A file
@@ -56,24 +56,9 @@ class Remembering:
 
     def __init__(self, backend: Backend, memory: Memory, bundles: str) -> None:
         """Put a memory before a backend; ``bundles`` tells one set of bundles and policies from another."""
-        self._backend = backend
+        super().__init__(backend)
         self._memory = memory
         self._bundles = bundles
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """See ``Backend``."""
-        return self._backend.modalities
-
-    async def models(self) -> tuple[ModelFacts, ...]:
-        """See ``Backend``."""
-        return await self._backend.models()
-
-    async def judge(self, question: Question) -> Answer:
-        """See ``Backend``."""
-        *_, answer = [step async for step in self.steps(question)]
-        assert isinstance(answer, Answer)
-        return answer
 
     async def steps(self, question: Question) -> AsyncIterator[Progress | Answer]:
         """See ``Backend``."""

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepscan.monitor.records import Record
 from deepscan.serving.answers import INTERNAL, REQUEST_ID
-from deepscan.serving.backend import Answer, Backend, ModelFacts, Progress, Question
+from deepscan.serving.backend import Answer, Around, Backend, Progress, Question
 from deepscan.serving.books import Books
 
 ELSEWHERE = "other"
@@ -80,29 +80,14 @@ def told(record: Record, answer: Answer) -> Record:
     )
 
 
-class Counted:
+class Counted(Around):
     """A Backend whose answers are entered under a route: those that no answer of HTTP carries."""
 
     def __init__(self, backend: Backend, books: Books, route: str) -> None:
         """Wrap a backend."""
-        self._backend = backend
+        super().__init__(backend)
         self._books = books
         self._route = route
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """See ``Backend``."""
-        return self._backend.modalities
-
-    async def models(self) -> tuple[ModelFacts, ...]:
-        """See ``Backend``."""
-        return await self._backend.models()
-
-    async def judge(self, question: Question) -> Answer:
-        """See ``Backend``."""
-        *_, answer = [step async for step in self.steps(question)]
-        assert isinstance(answer, Answer)
-        return answer
 
     async def steps(self, question: Question) -> AsyncIterator[Progress | Answer]:
         """See ``Backend``."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepscan.errors import DeepscanError
 from deepscan.experiment import Circumstances, Entry, Variant, assign, entry_of, hash_key
-from deepscan.serving.backend import Answer, Backend, ModelFacts, Progress, Question
+from deepscan.serving.backend import Answer, Around, Backend, Progress, Question
 from deepscan.serving.books import Books
 
 _log = logging.getLogger(__name__)
@@ -39,31 +39,16 @@ class Trial:
         return tuple(variant for variant in self.variants if variant.shadow)
 
 
-class Trying:
+class Trying(Around):
     """A Backend that has each question answered by the variant of its caller."""
 
     def __init__(self, backend: Backend, trial: Trial, books: Books) -> None:
         """Put a trial before a backend."""
-        self._backend = backend
+        super().__init__(backend)
         self._trial = trial
         self._books = books
         self._rng = np.random.default_rng()
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """See ``Backend``."""
-        return self._backend.modalities
-
-    async def models(self) -> tuple[ModelFacts, ...]:
-        """See ``Backend``."""
-        return await self._backend.models()
-
-    async def judge(self, question: Question) -> Answer:
-        """See ``Backend``."""
-        *_, answer = [step async for step in self.steps(question)]
-        assert isinstance(answer, Answer)
-        return answer
 
     async def steps(self, question: Question) -> AsyncIterator[Progress | Answer]:
         """See ``Backend``."""
