@@ -42,7 +42,7 @@ class Allowance:
     time_s: float = 60.0
     memory_bytes: int | None = 4 * 2**30
     answer_bytes: int = 2**29
-    calls: int = 1000
+    calls: int = 10_000
 
     def __post_init__(self) -> None:
         """Check ranges.

@@ -78,7 +78,9 @@ class Batched(Generic[T, R]):
         self._running: set[asyncio.Future[Sequence[R | Exception]]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
-        self._threads = ThreadPoolExecutor(batching.lanes, thread_name_prefix="batches")
+        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="batches") for _ in range(batching.lanes)]
+        # The one used last comes first: its caches, and those of its core, still hold the model.
+        self._idle = list(self._lanes)
 
     async def __call__(self, item: T) -> R:
         """Return the result of one item; one whose caller is cancelled while it waits is not worked on.
@@ -101,7 +103,8 @@ class Batched(Generic[T, R]):
         self._proceed()
         while self._running:
             await asyncio.wait(self._running)
-        self._threads.shutdown()
+        for lane in self._lanes:
+            lane.shutdown()
 
     def _require_room(self) -> None:
         if self._closed:
@@ -122,7 +125,7 @@ class Batched(Generic[T, R]):
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
-        while self._queue and len(self._running) < self._batching.lanes:
+        while self._queue and self._idle:
             full = len(self._queue) >= self._batching.size
             until_s = self._queue[0].until_s
             if not (full or self._closed or loop.time() >= until_s):
@@ -134,9 +137,10 @@ class Batched(Generic[T, R]):
         size = self._batching.size
         members, self._queue = self._queue[:size], self._queue[size:]
         items = [member.item for member in members]
-        running = loop.run_in_executor(self._threads, self._run_checked, items)
+        lane = self._idle.pop()
+        running = loop.run_in_executor(lane, self._run_checked, items)
         self._running.add(running)
-        running.add_done_callback(lambda done: self._finish(members, done))
+        running.add_done_callback(lambda done: self._finish(members, lane, done))
 
     def _run_checked(self, items: list[T]) -> Sequence[R | Exception]:
         results = self._run(items)
@@ -145,8 +149,14 @@ class Batched(Generic[T, R]):
             raise ValueError(msg)
         return results
 
-    def _finish(self, members: list[_Waiting[T, R]], done: asyncio.Future[Sequence[R | Exception]]) -> None:
+    def _finish(
+        self,
+        members: list[_Waiting[T, R]],
+        lane: ThreadPoolExecutor,
+        done: asyncio.Future[Sequence[R | Exception]],
+    ) -> None:
         self._running.remove(done)
+        self._idle.append(lane)
         failure = done.exception()
         answers = [failure] * len(members) if failure is not None else done.result()
         for member, answer in zip(members, answers, strict=True):

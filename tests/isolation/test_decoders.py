@@ -61,6 +61,16 @@ def test_calls_run_in_another_process_that_is_used_again(decoders):
     assert found <= set(decoders.pids)
 
 
+def test_the_process_that_was_used_last_is_used_next(decoders):
+    pid_of(decoders.call(harmful.pid))
+    assert len({pid_of(decoders.call(harmful.pid)) for _ in range(8)}) == 1
+
+
+def test_a_process_keeps_its_memory_from_call_to_call(decoders):
+    pages = [int(decoders.call(harmful.fill)[0]["pages"]) for _ in range(3)]
+    assert pages[-1] < 100
+
+
 def test_what_a_function_returns_and_what_it_raises_keeps_its_type(decoders):
     assert isinstance(decoders.prepare(FACES, media()), NoFaceError)
     broken = media()

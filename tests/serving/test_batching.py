@@ -70,6 +70,19 @@ def test_what_queued_while_a_batch_ran_is_the_next_one_up_to_its_size():
     assert threading.get_ident() not in work.threads
 
 
+def test_of_several_lanes_the_one_that_was_used_last_is_used_next():
+    work = Work()
+
+    async def story() -> None:
+        batched = Batched(work, Batching(lanes=2))
+        for item in range(4):
+            await batched(item)
+        await batched.close()
+
+    run(story)
+    assert len(work.threads) == 1
+
+
 def test_nobody_waits_for_company_where_no_wait_is_allowed():
     work = Work()
 
