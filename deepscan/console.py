@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from deepscan.evidence import ordered
 from deepscan.metrics import Figure
 from deepscan.report import FIGURES
 from deepscan.verdict import Verdict
@@ -237,14 +238,21 @@ def answers_table(answers: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def show_verdicts(console: Console, verdicts: Sequence[Verdict], timeline: bool) -> None:
-    """Print verdicts, then the moments that look fake if ``timeline``, then a line for each evidence."""
+    """Print what signatures declare, verdicts, their suspicious moments if ``timeline``, and evidence."""
+    for verdict in verdicts:
+        for declaration in verdict.declarations:
+            console.print(Text(f"{verdict.media.name}: {declaration}", style="bold"), soft_wrap=True)
     console.print(verdict_table(verdicts))
     for verdict in verdicts if timeline else ():
         console.print(timeline_table(verdict))
     for verdict in verdicts:
-        for evidence in verdict.evidence:
+        for evidence in ordered(verdict.evidence):
             line = f"{verdict.media.name}, {evidence.analyzer}: {evidence.summary}"
-            console.print(Text(line), soft_wrap=True)
+            console.print(Text(line, style=FINDINGS[evidence.finding]), soft_wrap=True)
+
+
+FINDINGS = {"telling": "bold", "unusual": "", "ordinary": "dim", "none": "dim"}
+"""Style of a line of evidence."""
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:

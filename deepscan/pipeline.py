@@ -6,7 +6,6 @@ Serve makes the same calls, each in a replica of its own: ``plan``, ``prepare``,
 
 import dataclasses
 import itertools
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,11 @@ from deepscan.evidence.catalog import load_builtin as load_analyzers
 from deepscan.fusion import FusionPolicy, Vote, fuse
 from deepscan.media.source import Media, Sampling
 from deepscan.modalities import Prep, Prepared
-from deepscan.verdict import Abstention, Evidence, MediaFacts, Verdict
+from deepscan.verdict import FAILED, Abstention, Evidence, MediaFacts, Verdict
 
 if TYPE_CHECKING:
     # A stage of Serve that only plans or concludes has no use for torch, which comes with Detector.
     from deepscan.detector import Detector
-
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,9 +88,8 @@ def analyze(
 
 
 def testify(media: Media, analyzers: Iterable[Analyzer]) -> tuple[Evidence, ...]:
-    """Let the analyzers that accept a file measure it; one that cannot is left out, and the log says why."""
-    able = (analyzer for analyzer in analyzers if analyzer.accepts(media))
-    return tuple(evidence for analyzer in able if (evidence := _testimony(analyzer, media)))
+    """Let the analyzers that accept a file measure it; one that cannot says why."""
+    return tuple(_testimony(analyzer, media) for analyzer in analyzers if analyzer.accepts(media))
 
 
 def testify_all(media: Media) -> tuple[Evidence, ...]:
@@ -101,12 +97,27 @@ def testify_all(media: Media) -> tuple[Evidence, ...]:
     return testify(media, load_analyzers())
 
 
-def _testimony(analyzer: Analyzer, media: Media) -> Evidence | None:
+def _testimony(analyzer: Analyzer, media: Media) -> Evidence:
+    start_s = time.perf_counter()
     try:
-        return analyzer.testify(media)
+        evidence = analyzer.testify(media)
     except (AbstainError, MediaError) as error:
-        _log.debug("Analyzer %s says nothing of %r: %s", analyzer.name, media.facts.name, error)
-        return None
+        evidence = silence(analyzer, error)
+    elapsed_ms = (time.perf_counter() - start_s) * 1000
+    return dataclasses.replace(evidence, group=analyzer.group, elapsed_ms=elapsed_ms)
+
+
+def silence(analyzer: Analyzer, error: AbstainError | MediaError) -> Evidence:
+    """Return what stands in the place of evidence where an analyzer could not measure."""
+    return Evidence(
+        analyzer=analyzer.name,
+        group=analyzer.group,
+        summary=str(error),
+        measurements={},
+        limits="",
+        finding="none",
+        reason=error.reason if isinstance(error, AbstainError) else FAILED,
+    )
 
 
 def vote(detector: "Detector", prepared: Prepared) -> Outcome:

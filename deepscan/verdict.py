@@ -84,20 +84,88 @@ class Abstention:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """A picture that evidence shows: a map that lies over the media, or something found in it.
+
+    Attributes:
+        name: Name within its evidence.
+        caption: What is to be seen, one sentence; it stands in for the picture where none can be seen.
+        png: The picture as PNG in Base64; a map is grey, 8 bits.
+        region: Where in the media its pixels lie; None where that means nothing.
+        low: What black stands for, in ``unit``; None where the picture is no map.
+        high: What white stands for.
+        unit: Of the values of a map; "" = none.
+    """
+
+    name: str
+    caption: str
+    png: str
+    region: Region | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """A measurement over time, frequency or whatever else ``x_unit`` names.
+
+    Attributes:
+        name: Name within its evidence.
+        caption: What is to be seen, one sentence.
+        x: Where it was measured, ascending.
+        y: What was measured, as many; None = nothing there.
+        x_unit: Unit of ``x``, such as ``s`` or ``hz``; "" = none.
+        unit: Unit of ``y``; "" = none.
+        spans: What stands out, as begin and end on ``x``.
+    """
+
+    name: str
+    caption: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    x_unit: str
+    unit: str = ""
+    spans: tuple[tuple[float, float], ...] = ()
+
+
+Finding = Literal["none", "ordinary", "unusual", "telling"]
+"""What a measure found: nothing, because it could not measure; what genuine files have too; what few genuine
+files have; what says by itself how the file was made."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     """Testimony of an analyzer: it informs a person and does not vote.
 
     Attributes:
         analyzer: Name of the analyzer.
-        summary: One sentence in plain words.
+        summary: One sentence in plain words; of an analyzer that could not measure, why.
         measurements: Named figures; the unit is the end of the name (``_ms``, ``_px``, ``_hz``).
         limits: What the measure cannot tell.
+        group: What it looks at, such as ``compression``; evidence is shown by group.
+        finding: How much it matters to who has little time.
+        reason: Why nothing was measured, a short word as in an Abstention; "" = something was.
+        declaration: What a signature that holds says of how the file was made, one sentence, to be shown
+            above every score; "" = nothing.
+        facts: What was read and is no figure, by name.
+        pictures: Maps and what else is to be looked at.
+        curves: Measurements over time or frequency.
+        elapsed_ms: How long the analyzer worked, in milliseconds.
     """
 
     analyzer: str
     summary: str
     measurements: dict[str, float]
     limits: str
+    group: str = ""
+    finding: Finding = "ordinary"
+    reason: str = ""
+    declaration: str = ""
+    facts: dict[str, str] = dataclasses.field(default_factory=dict)
+    pictures: tuple[Picture, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    elapsed_ms: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +242,11 @@ class Verdict:
     media: MediaFacts
     bundles: tuple[str, ...]
     elapsed_ms: float
+
+    @property
+    def declarations(self) -> tuple[str, ...]:
+        """What signatures that hold say of how the file was made; it stands above every score."""
+        return tuple(each.declaration for each in self.evidence if each.declaration)
 
     @property
     def failed(self) -> bool:

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import logging
 import time
 
 import pytest
@@ -200,7 +199,14 @@ def analyzer(name, answer, accepts=True):
             raise answer
         return answer
 
-    return Analyzer(name=name, summary="", accepts=lambda media: accepts, testify=testify)
+    return Analyzer(
+        name=name,
+        group="face",
+        summary="",
+        measures=("edge_px",),
+        accepts=lambda media: accepts,
+        testify=testify,
+    )
 
 
 SEEN = Evidence(analyzer="eye", summary="Seen.", measurements={"edge_px": 3.0}, limits="All else.")
@@ -209,16 +215,22 @@ SEEN = Evidence(analyzer="eye", summary="Seen.", measurements={"edge_px": 3.0}, 
 def test_analyzers_testify_and_do_not_vote(detectors):
     verdict = analyze(media(), detectors, analyzers=[analyzer("eye", SEEN)])
     silent = analyze(media(), detectors)
-    assert (verdict.evidence, silent.evidence) == ((SEEN,), ())
+    (told,) = verdict.evidence
+    assert silent.evidence == ()
+    assert dataclasses.replace(told, group="", elapsed_ms=0.0) == SEEN
+    assert (told.group, told.elapsed_ms > 0) == ("face", True)
     assert (verdict.scores, verdict.probability) == (silent.scores, silent.probability)
 
 
-@pytest.mark.parametrize("error", [TooShortError("too short"), CorruptMediaError("the sound is damaged")])
-def test_an_analyzer_that_has_nothing_to_say_is_left_out_and_the_log_says_why(error, caplog):
-    with caplog.at_level(logging.DEBUG, "deepscan.pipeline"):
-        said = pipeline.testify(media(), [analyzer("ear", error), analyzer("eye", SEEN)])
-    assert said == (SEEN,)
-    assert f"Analyzer ear says nothing of 'noise-0.png': {error}" in caplog.text
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(TooShortError("too short"), "too-short"), (CorruptMediaError("the sound is damaged"), "failed")],
+)
+def test_an_analyzer_that_has_nothing_to_say_says_why_and_the_others_go_on(error, reason):
+    silent, told = pipeline.testify(media(), [analyzer("ear", error), analyzer("eye", SEEN)])
+    assert (silent.analyzer, silent.reason, silent.summary) == ("ear", reason, str(error))
+    assert (silent.measurements, silent.finding) == ({}, "none")
+    assert told.measurements == SEEN.measurements
 
 
 def test_an_analyzer_is_asked_of_files_that_it_accepts_only():

@@ -8,10 +8,12 @@ import pytest
 from deepscan import verdict
 from deepscan.verdict import (
     Abstention,
+    Curve,
     Evidence,
     Label,
     MediaFacts,
     Part,
+    Picture,
     Region,
     Score,
     Uncertainty,
@@ -25,7 +27,12 @@ SCHEMA = {
     "Part": ["probability", "region", "weight"],
     "Score": ["detector", "bundle", "modality", "logit", "probability", "label", "parts", "measures"],
     "Abstention": ["detector", "bundle", "modality", "reason", "message"],
-    "Evidence": ["analyzer", "summary", "measurements", "limits"],
+    "Picture": ["name", "caption", "png", "region", "low", "high", "unit"],
+    "Curve": ["name", "caption", "x", "y", "x_unit", "unit", "spans"],
+    "Evidence": [
+        *("analyzer", "summary", "measurements", "limits", "group", "finding", "reason", "declaration"),
+        *("facts", "pictures", "curves", "elapsed_ms"),
+    ],
     "Uncertainty": ["low", "high", "files", "entropy", "disagreement"],
     "MediaFacts": [
         "name",
@@ -75,6 +82,20 @@ def full():
             Evidence(
                 analyzer="ela", summary="Even.", measurements={"spread_px": 1.0}, limits="Resaved files."
             ),
+            Evidence(
+                analyzer="sign",
+                summary="Signed.",
+                measurements={},
+                limits="Who holds the key.",
+                group="provenance",
+                finding="telling",
+                declaration="Made by a machine.",
+                facts={"signer": "Ann"},
+                pictures=(
+                    Picture(name="map", caption="A map.", png="AAAA", region=Region(), low=0.0, high=1.0),
+                ),
+                curves=(Curve(name="c", caption="A curve.", x=(0.0, 1.0), y=(None, 2.0), x_unit="s"),),
+            ),
         ),
         media=dataclasses.replace(FACTS, width_px=640, height_px=480),
         bundles=("av-1", "cnn-12"),
@@ -111,6 +132,10 @@ def test_a_verdict_is_strict_json(name, request):
     values = to_dict(request.getfixturevalue(name))
     text = json.dumps(values, allow_nan=False)
     assert list(json.loads(text)) == SCHEMA["Verdict"]
+
+
+def test_what_signatures_declare_is_told_apart(full, bare):
+    assert (full.declarations, bare.declarations) == (("Made by a machine.",), ())
 
 
 def test_nested_parts_keep_their_keys_and_values(full):

@@ -55,7 +55,9 @@ ANALYZERS.register(
     "voice",
     Analyzer(
         name="voice",
+        group="voice",
         summary="Pitch, jitter, shimmer, spectral tilt, breaths and pauses of a voice",
+        measures=(*NAMES, *(f"{name}_spread" for name in NAMES)),
         accepts=lambda media: media.facts.has_sound,
         testify=testify,
     ),

@@ -120,7 +120,10 @@ def pack_answer(answer: Answer | Raised) -> Message:
     if isinstance(answer, MediaFacts):
         return Message({"kind": "facts", "facts": dataclasses.asdict(answer)})
     if isinstance(answer, tuple):
-        return Message({"kind": "evidence", "evidence": [dataclasses.asdict(each) for each in answer]})
+        # Pictures make it longer than a head may be.
+        return Message(
+            {"kind": "evidence"}, [json.dumps([dataclasses.asdict(each) for each in answer]).encode()]
+        )
     if isinstance(answer, DeepscanError | Raised):
         error = answer.error if isinstance(answer, Raised) else answer
         said = {"error": type(error).__name__, "message": str(error)}
@@ -141,7 +144,9 @@ def unpack_answer(message: Message) -> Answer | Raised:
         if head["kind"] == "facts":
             return config.from_dict(MediaFacts, head["facts"])
         if head["kind"] == "evidence":
-            return tuple(config.from_dict(Evidence, each) for each in head["evidence"])
+            (text,) = message.buffers
+            told = json.loads(bytes(text), parse_constant=_refuse_constant)
+            return tuple(config.from_dict(Evidence, each) for each in told)
         if head["kind"] == "examples":
             buffers = iter(message.buffers)
             return [_example(row, buffers) for row in head["rows"]]
