@@ -6,6 +6,12 @@ from deepscan.registry import Registry
 
 def load_builtin() -> Registry[Modality]:
     """Import the modalities of this package and return the registry."""
-    from deepscan.modalities import audio, av, image, video  # noqa: F401  (imported for its registration)
+    from deepscan.modalities import (  # noqa: F401  (imported for its registration)
+        audio,
+        av,
+        forensic,
+        image,
+        video,
+    )
 
     return MODALITIES

@@ -1,9 +1,10 @@
 """The registry of models. A model is one file here (or a plug-in) that registers a ModelSpec."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import nn
 
 from deepscan.calibration import Kind
@@ -12,6 +13,9 @@ from deepscan.recipe import Loss, Recipe, SearchSpace
 from deepscan.registry import Registry
 
 Build = Callable[[Any], nn.Module]
+
+Begin = Callable[[Any, Mapping[str, NDArray[Any]], int], None]
+"""``(module, columns, seed)``: takes from the training data what the module needs before its first step."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +49,9 @@ class ModelSpec:
         imagenet: Fills the trunk with public ImageNet weights; None = there are none. Raises
             AssetError when they cannot be fetched.
         objective: What a training step minimises: ``(inputs, loss, counts) -> Objective``.
+        begin: Takes from an epoch of training data, the model's inputs and ``label``, each with all Examples
+            along the first axis, what gradients do not teach, such as the scale of measurements; draws
+            only from a generator of the seed given. None = nothing.
         calibration: How its logits become probabilities unless the user says otherwise.
     """
 
@@ -59,6 +66,7 @@ class ModelSpec:
     trunk: Callable[[Any], nn.Module] | None = None
     imagenet: Callable[[Any], None] | None = None
     objective: Callable[[tuple[str, ...], Loss, tuple[int, int]], Objective] = classification
+    begin: Begin | None = None
     calibration: Kind = "temperature"
 
 

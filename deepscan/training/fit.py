@@ -257,6 +257,8 @@ def task_of(job: Job, cut: Cut, device: torch.device, rank: int) -> loop.Task:
         device=device,
         rank=rank,
         world=cut.world,
+        # A model that was trained before has what it needs.
+        begin=None if job.init else spec.begin,
     )
 
 

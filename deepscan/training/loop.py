@@ -7,6 +7,7 @@ to Ray Train; tests and notebooks call it directly.
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 import time
@@ -21,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deepscan.errors import TrainingError
 from deepscan.metrics import auc
+from deepscan.models import Begin
 from deepscan.objectives import Objective
 from deepscan.recipe import Recipe
 from deepscan.training.clock import DeviceClock
@@ -57,6 +59,7 @@ class Task:
         device: Where the batches and the model are.
         rank: Number of this worker.
         world: Number of workers.
+        begin: What the model takes from the data before its first step; see ``ModelSpec.begin``.
     """
 
     module: nn.Module
@@ -69,6 +72,7 @@ class Task:
     device: torch.device
     rank: int = 0
     world: int = 1
+    begin: Begin | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,8 +155,22 @@ class Trainer:
         Raises:
             TrainingError: The loss is not finite, the stream ended early, or validation has one class.
         """
+        if self.task.begin and self.progress.epoch == 0:
+            batches = self._begin(self.task.begin, batches)
         while not self.progress.finished(self.task.recipe):
             report(self, self._epoch(batches, validation))
+
+    def _begin(self, begin: Begin, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Show the model the first epoch of ALL ranks; return the stream as if nothing had been taken."""
+        task = self.task
+        taken = [_next(batches, number, task.steps_per_epoch) for number in range(task.steps_per_epoch)]
+        names = (*task.inputs, "label")
+        shown = _gathered([{name: batch[name].cpu().numpy() for name in names} for batch in taken])
+        joined = {name: np.concatenate([batch[name] for batch in shown]) for name in names}
+        begin(task.module, joined, task.recipe.seed)
+        if self.average:
+            self.average = MovingAverage(task.module, task.recipe.ema_decay)
+        return itertools.chain(taken, batches)
 
     def _epoch(self, batches: Iterator[Batch], validation: Validation) -> Report:
         task, progress = self.task, self.progress

@@ -48,6 +48,8 @@ CHEAP = {
         {"size_px": 20, "filters": 16, "finder": "haar", "window_s": 2.4},
         {"size_px": 16, "filters": 16, "finder": "haar", "max_windows": 1, "min_s": 2.0, "window_s": 2.0},
     ),
+    # What analyzers measure is the business of their own tests.
+    "forensic": ({"analyzers": ("voice",)},),
 }
 CASES = [(name, number) for name, settings in CHEAP.items() for number in range(len(settings))]
 
@@ -112,6 +114,14 @@ ODD_FILES = {
         "truncated": wav(speech(1))[:30],
         "no sound": face_file(),
     },
+    "forensic": {
+        "face": wav(speech(1.1)),
+        "clip": spoken(clip(face_pictures(10)), speech(1.2)),
+        "stereo": wav(np.stack([speech(3), speech(3, seed=1)], axis=1), rate_hz=44_100),
+        "one sample": wav(speech(1)[:1]),
+        "no sound": face_file(),
+        "truncated": wav(speech(1))[:30],
+    },
     "av": {
         "face": spoken(clip(face_pictures(55)), speech(2.2)),
         "odd sides": spoken(clip(face_pictures(55, size_px=(199, 161))), speech(2.3)),
@@ -130,12 +140,14 @@ SOUND = {
     "video": ("face", "uneven", "odd sides", "animation"),
     "audio": ("face", "stereo", "odd rate", "cut off"),
     "av": ("face", "odd sides"),
+    "forensic": ("face", "clip", "stereo"),
 }
 BROKEN = {
     "image": ("truncated", "truncated png"),
     "video": ("truncated",),
     "audio": ("truncated",),
     "av": ("truncated",),
+    "forensic": ("truncated",),
 }
 REFUSED = (MediaError, AbstainError)
 
@@ -312,7 +324,9 @@ def test_augmentation_keeps_dtypes_and_depends_on_its_generator_only(modality, p
             key: np.dtype(column.dtype) for key, column in prep.columns.items()
         }
         assert all(array.flags.c_contiguous for array in changed.values())
-        assert len({changed[key].shape for changed in runs[0] for key in prep.needs}) == len(prep.needs)
+        assert len({(key, changed[key].shape) for changed in runs[0] for key in prep.needs}) == len(
+            prep.needs
+        )
 
 
 @pytest.mark.parametrize("level", ["basic", "advanced"])

@@ -3,8 +3,10 @@
 ``python -m tests.docs_examples.test_models_page`` prints the table.
 """
 
+import itertools
 import pathlib
 import re
+import shlex
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from deepscan.training.settings import settle
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 ROWS = {row.split("`")[1]: row for row in re.findall(r"^\| `.*\|$", PAGE.split("## ")[0], re.MULTILINE)}
 SETTINGS = re.findall(r"--model ([\w-]+)((?:\\\n|[^\n])*)", PAGE)
-ORDER = ("image", "video", "audio", "av")
+ORDER = ("image", "video", "audio", "av", "forensic")
 COUNTING = {"statistics", "clip-statistics"}
 """Models whose work is counting patterns, which is no multiplication."""
 
@@ -64,6 +66,8 @@ def reads(spec):
         return f"{prep.region}, {prep.size_px} px"
     if hasattr(prep, "front_end"):
         return f"{prep.window_s:g} s, {prep.front_end.kind}"
+    if hasattr(prep, "analyzers"):
+        return "measurements of all analyzers"
     return f"mouth and sound, {prep.window_s:g} s"
 
 
@@ -102,7 +106,8 @@ def test_the_page_shows_settings():
 
 @pytest.mark.parametrize(("name", "rest"), SETTINGS, ids=[name for name, _ in SETTINGS])
 def test_a_documented_setting_is_one_and_the_model_runs_with_it(name, rest):
-    overrides = tuple(re.findall(r"--set (\S+)", rest))
+    words = shlex.split(rest.replace("\\\n", " "))
+    overrides = tuple(after for word, after in itertools.pairwise(words) if word == "--set")
     settings = settle(load_builtin().get(name), overrides)
     module = build(settings.spec, settings.model)
     assert run(module, settings.prep)["logit"].shape == (1,)

@@ -81,6 +81,39 @@ def run(recipe, trainer=None, until=None):
     return trainer, reports
 
 
+def begins(recipe, begin):
+    return Trainer(dataclasses.replace(task_of(recipe), begin=begin))
+
+
+def test_a_model_sees_the_first_epoch_before_its_first_step_and_is_then_trained_on_the_same():
+    recipe, shown = recipe_of(epochs=2, seed=3), []
+    plain, _ = run(recipe)
+    trainer, reports = run(recipe, begins(recipe, lambda *given: shown.append(given)))
+    ((module, columns, seed),) = shown
+    assert (module, seed, len(reports)) == (trainer.task.module, 3, 2)
+    first = [batch_of(number) for number in range(STEPS)]
+    assert {name: array.shape[0] for name, array in columns.items()} == {
+        "x": STEPS * BATCH,
+        "label": STEPS * BATCH,
+    }
+    assert np.array_equal(columns["x"], np.concatenate([batch["x"].numpy() for batch in first]))
+    assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(trainer).items())
+
+
+def test_what_a_model_took_before_its_first_step_is_in_the_moving_average_and_is_not_taken_twice():
+    recipe, times = recipe_of(epochs=3, ema_decay=0.999), []
+
+    def begin(module, columns, seed):
+        times.append(1)
+        with torch.no_grad():
+            module.head[1].bias.fill_(50.0)
+
+    trainer, _ = run(recipe, begins(recipe, begin), until=1)
+    assert float(trainer.kept.head[1].bias) == pytest.approx(50.0, rel=0.01)
+    run(recipe, trainer)
+    assert len(times) == 1
+
+
 def weights(trainer):
     return {name: value.clone() for name, value in trainer.kept.state_dict().items()}
 
