@@ -15,12 +15,13 @@ Run it at the root of the repository. Steps:
     autoscale      replicas come and go with the load
     soak           memory under steady load
 
-``--pictures`` holds JPEG files with a face. Every request carries other bytes, by a comment in the JPEG, so
-that nothing is answered from memory, except in ``cached``. The client is a process of its own on the same
-cores: the tables tell the share of a core that it took (``client_cpu``) and how late its requests left
-(``late_p99_ms``), and of the system the CPU time for a request (``cpu_ms``) and its cores (``cpu_share``).
-An open loop counts latency from when a request was due. Clusters of Ray are started for a step and ended
-after it. Results are written to ``--out``, with the goals of the project beside the figures.
+``--pictures`` holds JPEG files with a face, ``--sounds`` WAV files with a voice. Every request carries other
+bytes, by a comment in the file, so that nothing is answered from memory, except in ``cached``. The client is
+a process of its own on the same cores: the tables tell the share of a core that it took (``client_cpu``) and
+how late its requests left (``late_p99_ms``), and of the system the CPU time for a request (``cpu_ms``) and
+its cores (``cpu_share``). An open loop counts latency from when a request was due. Clusters of Ray are
+started for a step and ended after it. Results are written to ``--out``, with the goals of the project beside
+the figures.
 """
 
 import argparse
@@ -51,8 +52,9 @@ def main() -> None:
     )
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument("--pictures", type=pathlib.Path, required=True)
+    parser.add_argument("--sounds", type=pathlib.Path, help="batching measures a model of sounds too")
     parser.add_argument("--model", default="efficientnet-b0")
-    parser.add_argument("--count", type=int, default=50, help="different pictures")
+    parser.add_argument("--count", type=int, default=50, help="different files")
     parser.add_argument(
         "--time-s", type=float, default=10.0, help="of each measurement; the soak has its own"
     )
@@ -68,6 +70,7 @@ def main() -> None:
             bundle=fresh_bundle(pathlib.Path(folder) / given.model, given.model),
             model=given.model,
             pictures=usable(given.pictures, given.model, given.count),
+            sounds=usable(given.sounds, steady.SOUND_MODEL, given.count, ".wav") if given.sounds else (),
             time_s=given.time_s,
             soak_s=given.soak_s,
             rounds=given.rounds,

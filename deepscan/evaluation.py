@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from deepscan import config
+from deepscan.allocator import keep_memory
 from deepscan.bundle import Bundle
 from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
 from deepscan.cluster import alone
@@ -104,6 +105,7 @@ class _Judge:
 
     def __init__(self, bundle: str, judging: Judging) -> None:
         """Load the detector and take all the cores that nobody else is using."""
+        keep_memory()
         torch.set_num_threads(os.cpu_count() or 1)
         if judging.plugin:
             load_plugin(judging.plugin)

@@ -154,9 +154,9 @@ class Client:
         return connection
 
     def _keep(self, connection: Connection, number: int, status: int) -> None:
-        picture = number % len(self._posts)
-        if status == 200 and picture not in self.probabilities:
-            self.probabilities[picture] = json.loads(connection.body)["probability"]
+        file = number % len(self._posts)
+        if status == 200 and file not in self.probabilities:
+            self.probabilities[file] = json.loads(connection.body)["probability"]
         if connection.open:
             self._idle.append(connection)
 

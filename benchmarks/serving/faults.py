@@ -24,6 +24,9 @@ BACK_S = 20.0
 JUDGES = "ServeReplica:deepscan:Replica"
 """In the title of a process of Ray that runs models."""
 
+QUICK = {"upscale_delay_s": 2.0, "downscale_delay_s": 10.0}
+"""How long more or less load lasts before replicas come or go: seconds, so that a benchmark sees both."""
+
 DEPLOY_LIMIT_S = 180.0
 QUIET_LIMIT_S = 60.0
 
@@ -40,7 +43,7 @@ def overload(plan: Plan) -> dict[str, Any]:
             plan.warm(system, CAPACITY_CONNECTIONS)
             most, _ = plan.measure(system, CAPACITY_CONNECTIONS)
             calm, _ = plan.measure(system, CROWD, rate_hz=most["per_s"] * SHARE_AT_REST)
-        with running(name, plan.bundle, max_wait_s=calm["p50_ms"] / 1000) as system:
+        with running(name, plan.bundle, max_wait_s=calm["p95_ms"] / 1000) as system:
             plan.warm(system, CAPACITY_CONNECTIONS)
             full, _ = plan.measure(system, CROWD, rate_hz=most["per_s"] * TIMES_CAPACITY)
             after, _ = plan.measure(system, 1)
@@ -118,24 +121,29 @@ def broken_deploy(plan: Plan) -> dict[str, Any]:
 
 
 def autoscale(plan: Plan) -> dict[str, Any]:
-    """Let the load rise and fall where replicas may come and go."""
+    """Let the load rise and end where replicas may come and go."""
     stages = {
-        "replica": {"cpus": 0.3, "min_replicas": 1, "max_replicas": 3, "max_ongoing": 16},
+        "replica": {"cpus": 0.3, "min_replicas": 1, "max_replicas": 3, "max_ongoing": 16} | QUICK,
         "prepare": {"cpus": 0.2},
     }
     with running("autoscale", plan.bundle, **stages) as system:
         plan.warm(system)
         at_rest = len(system.members(JUDGES))
-        rows, up_s = [], None
         with sending(plan.load(system, 64, time_s=plan.time_s + QUIET_LIMIT_S)) as outcome:
             up_s = _seconds_until(lambda: len(system.members(JUDGES)) > at_rest, plan.time_s + QUIET_LIMIT_S)
             at_most = _most(lambda: len(system.members(JUDGES)), plan.time_s)
             row = outcome().figures()
-        rows.append({"replicas": f"{at_rest} to {at_most}", "up_s": up_s} | row)
+        down_s = _seconds_until(lambda: len(system.members(JUDGES)) <= at_rest, QUIET_LIMIT_S)
+        after, _ = plan.measure(system, 1)
+    rows = [
+        {"replicas": f"{at_rest} to {at_most}", "up_s": up_s} | row,
+        {"replicas": f"back to {at_rest}", "down_s": down_s} | after,
+    ]
     goals = [
         goal("replicas under load / at rest", ratio(at_most, at_rest), least=2),
         goal("seconds until the first one more", up_s, most=BACK_S * 2),
-        goal("errors", row["errors"], most=0),
+        goal("seconds from the end of the load to as many as at rest", down_s, most=QUIET_LIMIT_S),
+        goal("errors", row["errors"] + after["errors"] + after["refused"], most=0),
     ]
     return {"model": plan.model, "rows": rows, "goals": goals}
 

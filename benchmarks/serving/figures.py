@@ -23,7 +23,7 @@ class Outcome:
             status, where a negative one is a failed connection.
         cpu_s: CPU time of the client.
         wall_s: Time that the load took.
-        probabilities: P(fake) by number of the picture, of its first answer.
+        probabilities: P(fake) by number of the file, of its first answer.
     """
 
     samples: list[tuple[float, float, float, int]]

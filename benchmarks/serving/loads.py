@@ -8,12 +8,13 @@ from typing import Self
 HOST = "127.0.0.1"
 """The one address that load is ever sent to."""
 
-PREDICT = "/api/predict/image"
 HEALTH = "/api/health"
 
 _BOUNDARY = "deepscan-load"
-_COMMENT_BYTES = 16
-_COMMENT_HEAD = b"\xff\xfe" + (_COMMENT_BYTES + 2).to_bytes(2, "big")
+_DIGITS = 16
+_COMMENT_HEAD = b"\xff\xfe" + (_DIGITS + 2).to_bytes(2, "big")
+_CHUNK_HEAD = b"JUNK" + _DIGITS.to_bytes(4, "little")
+_RIFF_HEAD_BYTES = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,21 +23,21 @@ class Load:
 
     Attributes:
         port: Port on 127.0.0.1.
-        pictures: JPEG files that are sent in turn.
+        files: JPEG pictures or WAV sounds that are sent in turn.
         connections: Connections kept alive, at most; in a closed loop each sends when it has its answer.
         count: Requests, at most.
         time_s: No request starts later than this, in seconds.
         rate_hz: Mean rate of an open loop, whose requests come when they come (Poisson), whatever the
             service does; their latency counts from the time they were due. None = a closed loop.
-        fresh: Give every request a picture of its own bytes, with the same pixels, so that nothing that the
-            service remembers can answer it.
+        fresh: Give every request a file of its own bytes, with the same pixels or samples, so that nothing
+            that the service remembers can answer it.
         host: Must be 127.0.0.1.
         timeout_s: After this without an answer a request has failed.
         seed: Of the arrivals.
     """
 
     port: int
-    pictures: tuple[str, ...]
+    files: tuple[str, ...]
     connections: int
     count: int = 100_000
     time_s: float = 10.0
@@ -61,7 +62,7 @@ class Load:
     def from_json(cls, text: str) -> Self:
         """Read what ``to_json`` wrote."""
         values = json.loads(text)
-        return cls(**values | {"pictures": tuple(values["pictures"])})
+        return cls(**values | {"files": tuple(values["files"])})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,28 +73,40 @@ class Post:
     after: bytes
 
     def numbered(self, number: int) -> bytes:
-        """Return the request with a JPEG comment that no other has: other bytes, the same pixels."""
-        return b"".join((self.before, f"{number:0{_COMMENT_BYTES}d}".encode(), self.after))
+        """Return the request with a comment in its file that no other has: other bytes, the same content."""
+        return b"".join((self.before, f"{number:0{_DIGITS}d}".encode(), self.after))
 
 
 def posts(load: Load) -> list[Post]:
-    """Read the pictures and make a request of each."""
-    return [post(pathlib.Path(path).read_bytes(), load.port) for path in load.pictures]
+    """Read the files and make a request of each."""
+    return [post(pathlib.Path(path).read_bytes(), load.port) for path in load.files]
 
 
-def post(jpeg: bytes, port: int) -> Post:
-    """Make the request that uploads a JPEG."""
-    if jpeg[:2] != b"\xff\xd8":
-        raise SystemExit("Load is made of JPEG files: their comments make fresh pictures of equal pixels.")
+def post(data: bytes, port: int) -> Post:
+    """Make the request that uploads a JPEG picture or a WAV sound."""
+    if data[:2] == b"\xff\xd8":
+        modality, name, kind = "image", "face.jpg", "image/jpeg"
+        before, after = data[:2] + _COMMENT_HEAD, data[2:]
+    elif data[:4] == b"RIFF":
+        modality, name, kind = "audio", "voice.wav", "audio/wav"
+        before, after = _riff(data[_RIFF_HEAD_BYTES:]) + _CHUNK_HEAD, b""
+    else:
+        raise SystemExit("Load is made of JPEG and WAV files: what stands in their comments is not judged.")
     form = (
         f"--{_BOUNDARY}\r\n"
-        'Content-Disposition: form-data; name="file"; filename="face.jpg"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
+        f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        f"Content-Type: {kind}\r\n\r\n"
     ).encode()
     end = f"\r\n--{_BOUNDARY}--\r\n".encode()
-    body_bytes = len(form) + len(jpeg) + len(_COMMENT_HEAD) + _COMMENT_BYTES + len(end)
+    body_bytes = len(form) + len(before) + _DIGITS + len(after) + len(end)
     head = (
-        f"POST {PREDICT} HTTP/1.1\r\nHost: {HOST}:{port}\r\nAccept: application/json\r\n"
+        f"POST /api/predict/{modality} HTTP/1.1\r\nHost: {HOST}:{port}\r\nAccept: application/json\r\n"
         f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\nContent-Length: {body_bytes}\r\n\r\n"
     ).encode()
-    return Post(head + form + jpeg[:2] + _COMMENT_HEAD, jpeg[2:] + end)
+    return Post(head + form + before, after + end)
+
+
+def _riff(chunks: bytes) -> bytes:
+    """Return a RIFF file whose size counts the chunk that is to follow."""
+    chunks += b"\0" * (len(chunks) % 2)
+    return b"RIFF" + (len(chunks) + len(_CHUNK_HEAD) + _DIGITS).to_bytes(4, "little") + chunks

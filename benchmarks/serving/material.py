@@ -1,4 +1,4 @@
-"""What the load is made of: a bundle with random weights, and pictures with a face in them."""
+"""What the load is made of: a bundle with random weights, pictures with a face in them, and sounds."""
 
 import pathlib
 
@@ -29,12 +29,12 @@ def fresh_bundle(folder: pathlib.Path, model: str) -> pathlib.Path:
     return bundle.write(folder, card, spec.build(settings)).path
 
 
-def usable(folder: pathlib.Path, model: str, count: int) -> tuple[str, ...]:
-    """Return so many JPEG files of a folder in which the model's preparation finds something to judge."""
+def usable(folder: pathlib.Path, model: str, count: int, suffix: str = ".jpg") -> tuple[str, ...]:
+    """Return so many files of a folder in which the model's preparation finds something to judge."""
     prep, found = load_builtin().get(model).prep.resolved(), []
-    for path in sorted(folder.rglob("*.jpg")):
+    for path in sorted(folder.rglob(f"*{suffix}")):
         if isinstance(prepare(prep, Media.from_path(path)), list):
             found.append(str(path.resolve()))
         if len(found) == count:
             return tuple(found)
-    raise SystemExit(f"{folder} holds {len(found)} JPEG files with a face, and {count} are needed.")
+    raise SystemExit(f"{folder} holds {len(found)} {suffix} files for {model}, and {count} are needed.")

@@ -12,12 +12,13 @@ from benchmarks.serving.systems import System
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What to measure: on which bundle and pictures, how long, how often, at how many connections."""
+    """What to measure: on which bundle and files, how long, how often, at how many connections."""
 
     folder: pathlib.Path
     bundle: pathlib.Path
     model: str
     pictures: tuple[str, ...]
+    sounds: tuple[str, ...]
     time_s: float
     soak_s: float
     rounds: int
@@ -26,13 +27,13 @@ class Plan:
 
     def load(self, system: System, connections: int, **changes: Any) -> Load:
         """Return the load of a measurement."""
-        given = {"time_s": self.time_s} | changes
-        return Load(port=system.port, pictures=self.pictures, connections=connections, **given)
+        given = {"time_s": self.time_s, "files": self.pictures} | changes
+        return Load(port=system.port, connections=connections, **given)
 
-    def warm(self, system: System, connections: int = 4) -> None:
+    def warm(self, system: System, connections: int = 4, **changes: Any) -> None:
         """Send what is not measured, until a third of the time or four requests a connection have passed."""
-        load = self.load(system, connections, count=4 * connections + 20, time_s=max(2.0, self.time_s / 3))
-        send(load)
+        bounds = {"count": 4 * connections + 20, "time_s": max(2.0, self.time_s / 3)}
+        send(self.load(system, connections, **bounds | changes))
 
     def measure(self, system: System, connections: int, **changes: Any) -> tuple[dict[str, Any], Outcome]:
         """Send a load and return the row of a table, with the CPU that the system took for a request."""

@@ -23,8 +23,9 @@ GAINS = 1.5
 
 SAMPLE_S = 2.0
 BATCH_SIZE, BUSY_CONNECTIONS = 8, 16
-LIGHT_MODEL = "autoencoder"
-"""A model of small layers, beside the one that is asked for."""
+SOUND_MODEL = "gru-light"
+LIGHT_MODELS = {"autoencoder": "pictures", SOUND_MODEL: "sounds"}
+"""Models of many small steps, beside the one that is asked for, and the files that they judge."""
 
 
 def compare(plan: Plan) -> dict[str, Any]:
@@ -87,21 +88,23 @@ def _same_answers(said: dict[str, dict[str, float | None]]) -> dict[str, Any]:
 
 
 def batching(plan: Plan) -> dict[str, Any]:
-    """Measure ``serve --local`` and production without and with batches, for two models.
+    """Measure ``serve --local`` and production without and with batches, for three models.
 
     What a batch can bring at most is what it brings to the model alone, measured beside (``model_gain``).
     """
     rows, goals = [], []
-    for model in dict.fromkeys((plan.model, LIGHT_MODEL)):
+    for model, kind in {plan.model: "pictures", **LIGHT_MODELS}.items():
+        if not (files := getattr(plan, kind)):
+            continue
         bundle = fresh_bundle(plan.folder / f"{model}-batching", model)
-        gain = model_gain(bundle, plan.pictures)
+        gain = model_gain(bundle, files)
         for name in [name for name in ("local", "production") if name in plan.systems]:
             per_s = {}
             for size in (1, BATCH_SIZE):
                 args = {"batch_size": size, "batch_wait_s": 0.0}
                 with running(name, bundle, **args) as system:
-                    plan.warm(system, BUSY_CONNECTIONS)
-                    row, _ = plan.measure(system, BUSY_CONNECTIONS)
+                    plan.warm(system, BUSY_CONNECTIONS, files=files)
+                    row, _ = plan.measure(system, BUSY_CONNECTIONS, files=files)
                 rows.append({"model": model, "batch_size": size, "model_gain": gain} | row)
                 per_s[size] = row["per_s"]
             if gain >= GAINS:
@@ -110,10 +113,10 @@ def batching(plan: Plan) -> dict[str, Any]:
     return {"rows": rows, "goals": goals}
 
 
-def model_gain(bundle: pathlib.Path, pictures: Sequence[str]) -> float:
+def model_gain(bundle: pathlib.Path, files: Sequence[str]) -> float:
     """Return how many times as many Examples a second the model judges in batches as one by one."""
     detector = Detector.load(bundle, "cpu")
-    prepared = [prepare(detector.prep, Media.from_path(pathlib.Path(path))) for path in pictures]
+    prepared = [prepare(detector.prep, Media.from_path(pathlib.Path(path))) for path in files]
     examples = [example for each in prepared if isinstance(each, list) for example in each][: 4 * BATCH_SIZE]
     spent_s = {size: min(_pass_s(detector, examples, size) for _ in range(3)) for size in (1, BATCH_SIZE)}
     return round(spent_s[1] / spent_s[BATCH_SIZE], 2)

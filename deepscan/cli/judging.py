@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepscan.allocator import keep_memory
 from deepscan.cli.options import Device, Fusion, Json, Judges, Plugin, use_plugin
 from deepscan.cli.program import complain, console, exit_code, say
 from deepscan.errors import ConfigError, MediaError
@@ -92,6 +93,7 @@ def _load(chosen: "Selection", device: str, frames: int | None) -> "list[Detecto
     from deepscan.detector import Detector
     from deepscan.pipeline import resample
 
+    keep_memory()
     detectors = [Detector.load(path, device) for path in chosen.bundles]
     if frames is None:
         return detectors

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 
+from deepscan.allocator import keep_memory
 from deepscan.errors import DeepscanError, MediaTooLargeError
 from deepscan.isolation import wire
 from deepscan.isolation.wire import Answer, Message, Raised
@@ -22,7 +23,7 @@ from deepscan.modalities.catalog import load_builtin
 MOST_CALL_BYTES = 2**40
 """The service bounds its files itself."""
 
-_MALLOC_TRIM_THRESHOLD, _MALLOC_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 2**26
 _PDEATHSIG, _NO_NEW_PRIVILEGES = 1, 38
 
 
@@ -37,7 +38,7 @@ def main(parent: int, memory_bytes: int) -> None:
     with pathlib.Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     _die_with(parent)
-    _keep_memory()
+    keep_memory(_KEPT_BYTES)
     # A process that waits should have loaded what its first file needs.
     load_builtin()
     importlib.import_module("deepscan.pipeline")
@@ -75,18 +76,6 @@ def _die_with(parent: int) -> None:
         process.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _keep_memory() -> None:
-    """Keep the memory that one file took for the next one, up to 64 MiB.
-
-    Pages that are fresh for each file cost half as much time again as the preparation of a picture itself.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # a C library that has no such setting
-            c_library = ctypes.CDLL(None)
-            c_library.mallopt(_MALLOC_MMAP_THRESHOLD, 2**25)
-            c_library.mallopt(_MALLOC_TRIM_THRESHOLD, 2**26)
 
 
 def _bound(memory_bytes: int) -> None:

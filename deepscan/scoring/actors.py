@@ -12,6 +12,7 @@ import ray
 import torch
 from numpy.typing import NDArray
 
+from deepscan.allocator import keep_memory
 from deepscan.detector import Detector
 from deepscan.ensemble import Selection
 from deepscan.errors import ResourceError
@@ -108,6 +109,7 @@ def _looks(files: pa.Table, eyes: Sequence[Eye], gate: _Gate) -> Iterator[Look]:
 
 
 def _load(chosen: Selection, pools: Pools, plugin: pathlib.Path | None) -> list[Detector]:
+    keep_memory()
     torch.set_num_threads(pools.threads)
     _use(plugin)
     return [Detector.load(path, pools.device) for path in chosen.bundles]

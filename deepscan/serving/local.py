@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from deepscan import pipeline
+from deepscan.allocator import keep_memory
 from deepscan.detector import Detector
 from deepscan.media.source import Media
 from deepscan.models.catalog import load_plugin
@@ -128,6 +129,7 @@ def serve(args: ServeArgs, host: str = "127.0.0.1", port: int = 8000) -> None:
         ConfigError: The port is taken, or the key file cannot be used.
     """
     require_free(host, port)
+    keep_memory()
     # All lanes together have the threads that torch would give one: more would wait for each other.
     torch.set_num_threads(max(1, torch.get_num_threads() // LANES))
     # Nobody before this process may say in whose name a request comes: rates count by address.

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import serve
 
+from deepscan.allocator import keep_memory
 from deepscan.errors import ConfigError, DeepscanError
 from deepscan.experiment import Entry, Feedback
 from deepscan.media.source import Media
@@ -64,6 +65,7 @@ class Replica:
         from deepscan.detector import Detector
         from deepscan.models.catalog import load_plugin
 
+        keep_memory()
         torch.set_num_threads(max(1, math.ceil(args.replica.cpus)))
         for plugin in args.plugins:
             load_plugin(pathlib.Path(plugin))

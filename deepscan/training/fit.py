@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from deepscan import bundle, storage
+from deepscan.allocator import keep_memory
 from deepscan.bundle import Bundle, Card
 from deepscan.cluster import Resources, wait_for_places, what_waits
 from deepscan.datasets import stream
@@ -206,6 +207,7 @@ def _worker(settings: dict[str, Any]) -> DeepscanError | None:
 
 
 def _train(job: Job, pace: Any, held_out: HeldOut) -> None:
+    keep_memory()
     torch.set_num_threads(job.resources.threads)
     context = ray.train.get_context()
     device = ray.train.torch.get_device()

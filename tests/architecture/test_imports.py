@@ -8,7 +8,7 @@ from survey import ROOT, loaded_libraries, own
 
 LAYERS = (
     {"errors", "verdict"},
-    {"registry", "watch", "interrupt", "storage"},
+    {"registry", "watch", "interrupt", "storage", "allocator"},
     {"config", "recipe"},
     {"calibration", "metrics", "cache", "monitor"},
     {"fusion", "experiment"},

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,6 +16,7 @@ from benchmarks.serving.client import CONNECT_FAILED, CUT_OFF, TIMED_OUT, Client
 from benchmarks.serving.loads import HOST, Load, post
 from benchmarks.serving.processes import ROOT, free_ports
 from deepscan.media.source import Media
+from tests.material import sound_file, tone
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ class Server:
 def sent(server: Server, pictures, **given) -> Client:
     async def run() -> Client:
         async with server as port:
-            load = Load(port=port, pictures=pictures, **{"connections": 1, "time_s": 5.0, **given})
+            load = Load(port=port, files=pictures, **{"connections": 1, "time_s": 5.0, **given})
             client = Client(load)
             await client.run()
             return client
@@ -121,7 +123,7 @@ def test_waiting_for_a_connection_is_part_of_the_latency_of_an_open_loop(picture
 
 
 def test_arrivals_come_at_their_mean_rate_and_end_with_the_time(pictures):
-    load = Load(port=1, pictures=pictures, connections=1, time_s=20.0)
+    load = Load(port=1, files=pictures, connections=1, time_s=20.0)
     due_s = list(arrivals(load, 100.0))
     assert len(due_s) == pytest.approx(2000, rel=0.1)
     assert due_s[-1] < 20.0
@@ -139,7 +141,7 @@ def test_refusals_and_broken_connections_are_told_apart(pictures):
 
 
 def test_nobody_there_is_a_failed_connection(pictures):
-    load = Load(port=free_ports(1)[0], pictures=pictures, connections=1, count=1)
+    load = Load(port=free_ports(1)[0], files=pictures, connections=1, count=1)
     client = Client(load)
     asyncio.run(client.run())
     assert statuses(client) == {CONNECT_FAILED: 1}
@@ -147,19 +149,29 @@ def test_nobody_there_is_a_failed_connection(pictures):
 
 def test_other_machines_and_endless_loads_are_refused(pictures):
     with pytest.raises(SystemExit, match=r"to 127\.0\.0\.1 only"):
-        Load(port=80, pictures=pictures, connections=1, host="192.0.2.1")
+        Load(port=80, files=pictures, connections=1, host="192.0.2.1")
     for wrong in ({"time_s": 10_000}, {"count": 10**7}, {"connections": 0}):
         with pytest.raises(SystemExit, match="at most an hour"):
-            Load(**({"port": 80, "pictures": pictures, "connections": 1} | wrong))
+            Load(**({"port": 80, "files": pictures, "connections": 1} | wrong))
 
 
-def test_only_jpeg_files_make_a_load(tmp_path):
-    with pytest.raises(SystemExit, match="JPEG"):
+def test_a_comment_leaves_the_sound_as_it_is():
+    wav = sound_file(tone(16_000)[None], "wav", "pcm_s16le", 16_000)
+    body = post(wav, 1).numbered(7).partition(b"\r\n\r\n")[2]
+    upload = body.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--deepscan-load--")[0]
+    assert upload.endswith(b"JUNK\x10\0\0\0" + b"7".rjust(16, b"0"))
+    assert int.from_bytes(upload[4:8], "little") == len(upload) - 8
+    heard = [Media.from_bytes(data, "a.wav").sound_N() for data in (wav, upload)]
+    np.testing.assert_array_equal(*heard)
+
+
+def test_only_jpeg_and_wav_files_make_a_load():
+    with pytest.raises(SystemExit, match="JPEG and WAV"):
         post(b"\x89PNG", 1)
 
 
 def test_the_client_process_reads_a_load_and_writes_what_became_of_it(pictures):
-    load = Load(port=free_ports(1)[0], pictures=pictures, connections=1, count=1)
+    load = Load(port=free_ports(1)[0], files=pictures, connections=1, count=1)
     assert Load.from_json(load.to_json()) == load
     command = [sys.executable, "-m", "benchmarks.serving.client"]
     said = subprocess.run(command, input=load.to_json(), cwd=ROOT, capture_output=True, text=True, check=True)
