@@ -1,12 +1,12 @@
-"""How well pictures that were saved as JPEG twice are told from those saved once, on pictures held out by source.
+"""How well pictures that were saved as JPEG twice are told from those saved once, held out by source.
 
     python -m benchmarks.double_jpeg --media ../shared/media --sources 160
 
 Genuine pictures are shrunk to 192 px, which removes what compression they have had, and saved once or twice.
 A logistic regression learns on the measures of half of the sources and judges the other half; the baseline
 beside it is the single best measure, which learns nothing. Qualities are drawn anew for every picture.
-The second table holds single pairs of qualities, the third what genuine files of the folder, as they are,
-reach of the measures that findings rest on, beside the thresholds.
+Then come single pairs of qualities, parts of 72 by 80 px that alone were saved before, and what genuine
+files of the folder, as they are, reach of the measures that findings rest on, beside the thresholds.
 """
 
 import argparse
@@ -48,10 +48,13 @@ SHIFTED: dict[str, tuple[Draw, float | None]] = {
     f"{name}, other grid": (draw, None) for name, (draw, _) in ALIGNED.items()
 }
 PAIRS = ((50, 75), (65, 75), (70, 75), (80, 75), (90, 75), (95, 75), (60, 90), (80, 90), (85, 90), (90, 95))
+PARTS = ((50, 75), (60, 75), (60, 90), (75, 90), (88, 95))
+PART = (slice(56, 128), slice(56, 136))
 MEASURED = {
     "gain_nats": double_jpeg.GAIN_NATS,
+    "region_gain_nats": double_jpeg.REGION_NATS,
     "grid_score": double_jpeg.GRID_SCORE,
-    "ghost_contrast": ghosts.CONTRAST,
+    "ghost_lead": ghosts.LEAD,
 }
 
 
@@ -118,7 +121,7 @@ def auc(logits_N2: NDArray[np.float64], sources: list[str]) -> tuple[float | Non
 
 
 def learnt(x_GN2C: NDArray[np.float64]) -> Any:
-    """Fit a logistic regression to whether a picture was saved twice; roots tame the tails of the measures."""
+    """Fit a logistic regression to whether a picture was saved twice; roots tame the tails."""
     x = x_GN2C.reshape(-1, x_GN2C.shape[-1])
     model = make_pipeline(FunctionTransformer(np.cbrt), StandardScaler(), LogisticRegression(max_iter=1000))
     return model.fit(x, np.tile([0, 1], len(x) // 2))
@@ -140,7 +143,8 @@ def judged(
     rows = []
     for (name, (_, goal)), x_N2C in zip(kinds.items(), x_GN2C, strict=True):
         found = auc(model.decision_function(x_N2C.reshape(-1, len(COLUMNS))).reshape(-1, 2), sources)
-        rows.append({"pair": name, "auc": found, "one_measure": auc(x_N2C[..., plain], sources), "goal": goal})
+        alone = auc(x_N2C[..., plain], sources)
+        rows.append({"pair": name, "auc": found, "one_measure": alone, "goal": goal})
     return model, rows
 
 
@@ -155,6 +159,29 @@ def single_pairs(model: Any, pictures: list[Picture], sources: list[str]) -> lis
         plain = auc(x[..., COLUMNS.index("gain_nats")], sources)
         rows.append({"pair": f"{first} then {last}", "auc": found, "one_measure": plain, "goal": None})
     return rows
+
+
+def parts(pictures: list[Picture], sources: list[str]) -> list[dict[str, Any]]:
+    """Tell pictures of which a part was saved before from those of which none was, by two measures alone."""
+    rows = []
+    for first, last in PARTS:
+        measured = [[part_measures(each, quality, last) for quality in (None, first)] for each in pictures]
+        x_N2C = np.array(measured, np.float64)
+        region, ghost = auc(x_N2C[..., 0], sources), auc(x_N2C[..., 1], sources)
+        rows.append(
+            {"pair": f"a part {first}, all {last}", "auc": region, "one_measure": ghost, "goal": None}
+        )
+    return rows
+
+
+def part_measures(large: Picture, first: int | None, last: int) -> tuple[float, float]:
+    """Return the gain of the best part and the lead of a ghost; None = no part was saved before."""
+    mixed = large.copy()
+    if first is not None:
+        mixed[PART] = decode_picture(saved(large, first))[PART]
+    media = Media.from_bytes(saved(mixed, last), "made.jpg")
+    region = double_jpeg.testify(media).measurements["region_gain_nats"]
+    return region, ghosts.testify(media).measurements["ghost_lead"]
 
 
 def genuine(folder: pathlib.Path, rows: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -185,16 +212,17 @@ def spread(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
 
 def tell(result: dict[str, list[dict[str, Any]]]) -> None:
     """Print the tables."""
-    for name in ("aligned", "shifted", "pairs"):
+    other = {"parts": "ghost lead"}
+    for name in ("aligned", "shifted", "pairs", "parts"):
         for row in result[name]:
+            alone = f"{other.get(name, 'one measure')} {row['one_measure'][0]:.3f}"
             goal = f"goal {row['goal']:.2f}" if row["goal"] else ""
             value, low, high = row["auc"]
-            alone = row["one_measure"][0]
-            print(f"{row['pair']:38s} AUC {value:.3f} [{low:.3f}, {high:.3f}]  one measure {alone:.3f}  {goal}")
+            print(f"{row['pair']:38s} AUC {value:.3f} [{low:.3f}, {high:.3f}]  {alone}  {goal}")
     for row in result["genuine"]:
         print(
-            f"{row['files']:10s} {row['measure']:15s} median {row['median']:.4f}  95 % below {row['p95']:.4f}  "
-            f"threshold {row['threshold']:g}: {row['unusual_share']:.1%} of genuine files, goal at most 5 %"
+            f"{row['files']:9s} {row['measure']:16s} median {row['median']:.4f}  95 % below {row['p95']:.4f} "
+            f" threshold {row['threshold']:g}: {row['unusual_share']:.1%} of genuine, goal at most 5 %"
         )
 
 
@@ -225,6 +253,7 @@ def main() -> None:
         "aligned": aligned,
         "shifted": shifted,
         "pairs": single_pairs(model, halves[1], sources),
+        "parts": parts(halves[1], sources),
         "genuine": genuine(given.media, spread(large, given.genuine) + spread(pool, given.genuine)),
     }
     tell(result)

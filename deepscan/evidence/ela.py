@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from deepscan.evidence import ANALYZERS, Analyzer
 from deepscan.evidence.exhibits import heat_map
-from deepscan.evidence.stored import is_still, stored
+from deepscan.evidence.stored import is_still, stored, turned
 from deepscan.media.jpeg import SIDE, blocks
 from deepscan.media.source import Media
 from deepscan.verdict import Evidence
@@ -23,9 +23,9 @@ MEASURES = tuple(
     for what, unit in (("error", "levels"), ("unevenness", "share"))
 )
 LIMITS = (
-    "Edges and texture are always brighter than smooth parts, so a bright part is no sign of editing by itself: "
-    "compare parts of like texture. Strong compression, rescaling and screenshots even everything out. For the "
-    "eye, not for a score."
+    "Edges and texture are always brighter than smooth parts, so a bright part is no sign of editing by "
+    "itself: compare parts of like texture. Strong compression, rescaling and screenshots even everything "
+    "out. For the eye, not for a score."
 )
 
 
@@ -43,14 +43,14 @@ def testify(media: Media) -> Evidence:
     maps = {quality: errors(picture.luma_HW, quality) for quality in QUALITIES}
     figures = [figure for map_HW in maps.values() for figure in (map_HW.mean(), _unevenness(map_HW))]
     measures = dict(zip(MEASURES, map(float, figures), strict=True))
-    shown_HW = picture.upright(maps[SHOWN])
+    shown_HW = turned(media, maps[SHOWN])
     caption = f"Mean change of luma in each block of 8 by 8 pixels when saved once more at quality {SHOWN}."
     scale = (0.0, max(1.0, float(np.percentile(shown_HW, 99.5))))
     return Evidence(
         analyzer="ela",
         summary=(
-            f"Saved once more at quality {SHOWN}, luma changes by {measures['error_at_90_levels']:.1f} levels of 255 "
-            f"on average; blocks differ in that by {measures['unevenness_at_90_share']:.0%} of it."
+            f"Saved once more at quality {SHOWN}, luma changes by {measures['error_at_90_levels']:.1f} "
+            f"levels of 255 on average; blocks differ in that by {measures['unevenness_at_90_share']:.0%} of it."
         ),
         measurements=measures,
         limits=LIMITS,
@@ -67,7 +67,8 @@ def errors(luma_HW: NDArray[np.uint8], quality: int) -> NDArray[np.float32]:
     rows, columns = luma_HW.shape[0] // SIDE, luma_HW.shape[1] // SIDE
     change_HW = cv2.absdiff(luma_HW, again_HW)[: rows * SIDE, : columns * SIDE]
     # Shrinking by a whole factor is the mean; only 32 bits keep its fractions.
-    return cv2.resize(change_HW.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+    means_HW = cv2.resize(change_HW.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(means_HW, np.float32)
 
 
 def _unevenness(errors_HW: NDArray[np.float32]) -> float:

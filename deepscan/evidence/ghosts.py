@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from deepscan.evidence import ANALYZERS, Analyzer
 from deepscan.evidence.exhibits import curve, heat_map
-from deepscan.evidence.stored import Stored, is_still, stored
+from deepscan.evidence.stored import is_still, stored, turned
 from deepscan.media import jpeg
+from deepscan.media.jpeg import Ints
 from deepscan.media.source import Media
-from deepscan.verdict import Evidence, Finding
+from deepscan.verdict import Curve, Evidence, Finding
 
 Floats = NDArray[np.float32]
 
@@ -29,23 +30,33 @@ WINDOW_BLOCKS = 5
 FLOOR = 6.0
 """Added to the squared error of a block: what rounding to whole levels leaves, about 64 / 12."""
 
-CONTRAST = 1.3
-"""Contrast above which a ghost is called unusual: fewer than 1 in 20 genuine pictures of the two collections
-that it was measured on reach it. See ``benchmarks/double_jpeg.py``."""
+LEAD = 0.3
+"""Lead above which a ghost is called unusual: fewer than 1 in 20 genuine files of two collections reach it;
+``benchmarks/double_jpeg.py`` counts them."""
 
-MEASURES = ("ghost_quality", "ghost_contrast", "ghost_share", "whole_quality", "whole_dip")
+MEASURES = (
+    "ghost_quality",
+    "ghost_contrast",
+    "ghost_lead",
+    "ghost_share",
+    "whole_quality",
+    "whole_dip",
+)
 LIMITS = (
-    "A ghost is seen only where a part kept the grid of blocks that it had, was compressed at least 5 qualities "
-    "below the whole, and is larger than about 40 pixels. Smooth parts hide it, and flat or repeated textures feign it."
+    "A ghost is seen only where a part kept the grid of blocks that it had, was compressed at least 5 "
+    "qualities below the whole, and is larger than about 80 pixels. Smooth parts hide it, and flat or "
+    "repeated textures feign it. Many ghosts are too faint to be called unusual: look at the map."
 )
 
 
 def testify(media: Media) -> Evidence:
     """Measure how much less some part, and the whole, changes at some quality than at its neighbours.
 
-    ``ghost_contrast`` is how much deeper the dip of the 3 % of places with the deepest is than that of half
-    of them, in natural logarithms of the squared error; ``ghost_share`` the share of places that lie nearer
-    to the former; ``whole_dip`` the median dip at ``whole_quality``, where that is deepest.
+    ``ghost_contrast`` is how much deeper errors dip at the 3 % of places where they dip most than at half of
+    them, in natural logarithms of the squared error. Content alone raises it at many qualities, a ghost at
+    one: ``ghost_lead`` is how far it surpasses that of all but the adjacent qualities. ``ghost_share`` is
+    the share of places that lie nearer to those 3 %; ``whole_dip`` the median dip at ``whole_quality``, where
+    that is deepest.
 
     Raises:
         NoPictureError: The picture is too small.
@@ -55,31 +66,43 @@ def testify(media: Media) -> Evidence:
     errors_QHW = log_errors(picture.luma_HW)
     tried_Q, dips_QHW = _dips(errors_QHW, picture.quality)
     middle_Q, top_Q = np.percentile(dips_QHW.reshape(len(tried_Q), -1), [50, 97], axis=1)
-    ghost, whole = int(np.argmax(top_Q - middle_Q)), int(np.argmax(middle_Q))
+    ghost, lead = _leader(top_Q - middle_Q)
+    whole = int(np.argmax(middle_Q))
     share = np.mean(dips_QHW[ghost] > (middle_Q[ghost] + top_Q[ghost]) / 2)
-    figures = (tried_Q[ghost], top_Q[ghost] - middle_Q[ghost], share, tried_Q[whole], middle_Q[whole])
+    contrast = top_Q[ghost] - middle_Q[ghost]
+    figures = (tried_Q[ghost], contrast, lead, share, tried_Q[whole], middle_Q[whole])
     measures = dict(zip(MEASURES, map(float, figures), strict=True))
-    found: Finding = "unusual" if measures["ghost_contrast"] > CONTRAST else "ordinary"
+    found: Finding = "unusual" if lead > LEAD else "ordinary"
     caption = f"Where the picture changes less at quality {tried_Q[ghost]} than at those around it: white."
+    map_HW = turned(media, dips_QHW[ghost])
     return Evidence(
         analyzer="ghosts",
         summary=_in_words(measures, found),
         measurements=measures,
         limits=LIMITS,
         finding=found,
-        pictures=(heat_map("ghost", caption, picture.upright(dips_QHW[ghost]), (0.0, 2.0)),),
-        curves=(
-            curve(
-                "error-by-quality",
-                "How much half of the picture changes at least when saved once more, by quality.",
-                QUALITIES.astype(float),
-                np.sqrt(np.exp(np.median(errors_QHW, (1, 2))) / jpeg.SIDE**2),
-                ("quality", "levels"),
-                [(float(tried_Q[ghost] - SPACING), float(tried_Q[ghost] + SPACING))]
-                if found == "unusual"
-                else (),
-            ),
-        ),
+        pictures=(heat_map("ghost", caption, map_HW, (0.0, max(1.0, float(top_Q[ghost])))),),
+        curves=(_curve(errors_QHW, int(tried_Q[ghost]), found),),
+    )
+
+
+def _leader(contrasts_Q: Floats) -> tuple[int, float]:
+    """Return which quality has the highest contrast, and its lead over all that are not adjacent."""
+    best = int(contrasts_Q.argmax())
+    others_Q = np.delete(contrasts_Q, [n for n in (best - 1, best, best + 1) if 0 <= n < len(contrasts_Q)])
+    return best, float(contrasts_Q[best] - others_Q.max()) if len(others_Q) else 0.0
+
+
+def _curve(errors_QHW: Floats, ghost_quality: int, found: Finding) -> Curve:
+    medians_Q = np.sqrt(np.exp(np.median(errors_QHW, (1, 2))) / jpeg.SIDE**2)
+    around = (float(ghost_quality - SPACING), float(ghost_quality + SPACING))
+    return curve(
+        "error-by-quality",
+        "How much the median place changes when the picture is saved once more, by quality.",
+        QUALITIES.astype(float),
+        medians_Q,
+        ("quality", "levels"),
+        [around] if found == "unusual" else (),
     )
 
 
@@ -102,22 +125,22 @@ def log_errors(luma_HW: NDArray[np.uint8]) -> Floats:
     return np.log(np.stack(squares) + np.float32(FLOOR))
 
 
-def _dips(errors_QHW: Floats, own_quality: int) -> tuple[NDArray[np.int64], Floats]:
+def _dips(errors_QHW: Floats, own_quality: int) -> tuple[Ints, Floats]:
     """Return the qualities well below the file's own, at least one, and how far errors dip there."""
     dips_QHW = (errors_QHW[:-2] + errors_QHW[2:]) / 2 - errors_QHW[1:-1]
     below = max(1, int(np.sum(QUALITIES[1:-1] <= own_quality - BELOW)))
-    return QUALITIES[1:-1][:below], dips_QHW[:below]
+    return QUALITIES[1:-1][:below].astype(np.int64), np.asarray(dips_QHW[:below], np.float32)
 
 
 def _in_words(measures: dict[str, float], found: Finding) -> str:
     if found == "unusual":
         return (
-            f"About {measures['ghost_share']:.0%} of the picture seems to have been compressed at a quality near "
-            f"{measures['ghost_quality']:.0f} before the rest; the map shows where."
+            f"About {measures['ghost_share']:.0%} of the picture seems to have been compressed at a quality "
+            f"near {measures['ghost_quality']:.0f} before the rest; the map shows where."
         )
     return (
-        f"No part stands out as compressed at another quality than the rest; the strongest contrast, "
-        f"{measures['ghost_contrast']:.2f}, is at quality {measures['ghost_quality']:.0f}."
+        f"No part stands out as compressed at another quality than the rest; the strongest "
+        f"contrast, {measures['ghost_contrast']:.2f}, is at quality {measures['ghost_quality']:.0f}."
     )
 
 

@@ -38,7 +38,7 @@ _LEADS = {
 }
 """What encoders write of themselves as comments, by how it begins."""
 
-_SAMPLINGS = {
+_SAMPLINGS: dict[tuple[tuple[int, int], ...], str] = {
     ((1, 1), (1, 1), (1, 1)): "4:4:4",
     ((2, 1), (1, 1), (1, 1)): "4:2:2",
     ((1, 2), (1, 1), (1, 1)): "4:4:0",
@@ -54,15 +54,15 @@ MEASURES = (
     "progressive_share",
 )
 LIMITS = (
-    "Tables tell of the last program that saved the file, and many programs share theirs. Cameras and editors "
-    "have tables of their own, so tables that are not known are no sign of anything."
+    "Tables tell of the last program that saved the file, and many programs share theirs. Cameras and "
+    "editors have tables of their own, so tables that are not known are no sign of anything."
 )
 
 
 def testify(media: Media) -> Evidence:
     """Read tables, sampling and marks from the header.
 
-    Qualities are those of libjpeg whose tables are nearest, 1 to 100; of a grey picture those of chroma are 0.
+    Qualities are those of libjpeg whose tables are nearest, 1 to 100; a grey picture has 0 for chroma.
     ``standard_table_share`` is the share of tables that are exactly libjpeg's, ``progressive_share`` 1 or 0.
 
     Raises:
@@ -86,8 +86,8 @@ def testify(media: Media) -> Evidence:
     return Evidence(
         analyzer="quantisation",
         summary=(
-            f"Saved as {facts['process']} JPEG at a quality of about {qualities[0]:.0f}, sampling {facts['sampling']}; "
-            f"quantised by {facts['tables']}."
+            f"Saved as {facts['process']} JPEG at a quality of about {qualities[0]:.0f}, "
+            f"sampling {facts['sampling']}; quantised by {facts['tables']}."
         ),
         measurements=dict(zip(MEASURES, map(float, figures), strict=True)),
         limits=LIMITS,

@@ -1,7 +1,7 @@
 """Luma as a file stores it, which keeps the grid of blocks where the encoder laid it."""
 
 import dataclasses
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,18 +20,11 @@ class Stored:
 
     Attributes:
         luma_HW: uint8 [H, W]; of JPEG neither converted nor turned, of all else from the upright picture.
-        orientation: EXIF orientation that is still to be applied to it, 1 to 8.
         quality: Of libjpeg, whose table is nearest to the file's; 100 of all else than JPEG.
     """
 
     luma_HW: NDArray[np.uint8]
-    orientation: int
     quality: int
-
-    def upright(self, values_HW: NDArray[Any]) -> NDArray[np.float32]:
-        """Return a map over the luma as it lies over the upright picture, float32."""
-        turned = pixels.upright(cast("Any", values_HW), self.orientation)
-        return np.ascontiguousarray(turned, np.float32)
 
 
 def is_still(media: Media) -> bool:
@@ -60,9 +53,16 @@ def stored(media: Media) -> Stored:
         MediaError: It does not decode.
     """
     if is_jpeg(media) and (header := coding(media)).has_luma:
+        luma_HW = jpeg.luma_HW(media.data, media.facts.name)
+        return Stored(luma_HW=luma_HW, quality=jpeg_quality(header.luma_64))
+    grey_HW = cv2.cvtColor(media.picture_HWC, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+    return Stored(luma_HW=grey_HW, quality=100)
+
+
+def turned(media: Media, values_HW: NDArray[Any]) -> NDArray[np.float32]:
+    """Return a map over the stored luma as it lies over the upright picture, float32."""
+    if is_jpeg(media) and coding(media).has_luma:
         with opened(media.data, media.facts.name) as picture:
             turn = orientation(media.data, picture)
-        luma_HW = jpeg.luma_HW(media.data, media.facts.name)
-        return Stored(luma_HW=luma_HW, orientation=turn, quality=jpeg_quality(header.luma_64))
-    grey_HW = cv2.cvtColor(media.picture_HWC, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-    return Stored(luma_HW=grey_HW, orientation=1, quality=100)
+        values_HW = pixels.upright(values_HW[..., None], turn)[..., 0]
+    return np.ascontiguousarray(values_HW, np.float32)

@@ -107,9 +107,9 @@ def read(data: bytes, name: str) -> Coding:
 
 
 def scaled(base_64: Ints) -> Ints:
-    """Return libjpeg's tables at every quality from 1 to 100, int64 [100, 64]."""
+    """Return libjpeg's steps at every quality from 1 to 100, int64 [100, as many as ``base_64``]."""
     scales = np.where(QUALITIES < 50, 5000 // QUALITIES, 200 - 2 * QUALITIES)
-    return np.clip((np.outer(scales, base_64) + 50) // 100, 1, 255)
+    return np.asarray(np.clip((np.outer(scales, base_64) + 50) // 100, 1, 255), np.int64)
 
 
 def nearest_quality(table_64: Ints, base_64: Ints) -> int:
@@ -125,9 +125,7 @@ def luma_HW(data: bytes, name: str) -> NDArray[np.uint8]:
         NoPictureError: It is coded as RGB or CMYK, which has no luma.
     """
     if not read(data, name).has_luma:
-        msg = (
-            f"{name!r} is coded as RGB or CMYK and holds no luma; nothing can be read from its coefficients."
-        )
+        msg = f"{name!r} is coded as RGB or CMYK, so there is no luma whose coefficients could be read."
         raise NoPictureError(msg)
     with opened(data, name) as picture:
         picture.draft("L", None)

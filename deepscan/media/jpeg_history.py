@@ -30,12 +30,16 @@ _REACH = 400
 
 _GRAIN = 0.25
 _NOISE = 0.4
-"""Standard deviation that rounding to whole levels between two compressions leaves on a coefficient: 0.29 from
-luma alone (a twelfth, its root), 0.45 where all of RGB is rounded on the way."""
+"""Standard deviation that rounding to whole levels between two compressions leaves on a coefficient: 0.29,
+the root of a twelfth, from luma alone, 0.45 where all of RGB is rounded on the way."""
 
 _OUTLIERS = 0.03
 """Share of coefficients that keep to no model, such as those of blocks that were cut at black or white."""
 
+_WORST = -0.3
+"""Nats that one block can say against a first quality, lest outliers hide what their neighbours tell."""
+
+_TINY = 1e-9
 _BINS, _SMOOTH_BINS = 160, 2.0
 
 
@@ -87,43 +91,67 @@ def levels(luma_HW: NDArray[np.uint8], table_64: Ints) -> Levels:
     )
 
 
-def gains(read: Levels) -> Doubles:
+def explain(read: Levels) -> tuple[Doubles, ...]:
+    """Return how much likelier two compressions make each level of a frequency than one, for all nine.
+
+    Each float64 [first qualities, levels], in nats; the level 0 tells nothing, because smooth parts hold
+    little else and would pass for compressed ones.
+    """
+    return tuple(_explain(read, number) for number in range(len(LOWEST_AC)))
+
+
+def gains(read: Levels, ratios: tuple[Doubles, ...]) -> Doubles:
     """Return how much better two compressions explain the levels than one, float64 [9, first qualities].
 
     In nats per coefficient, for every first quality of libjpeg; near 0 = no better, negative = worse.
+
+    Args:
+        read: What was read.
+        ratios: What ``explain`` says of it.
     """
-    return np.stack([_gains(read, number) for number in range(len(LOWEST_AC))])
+    found = []
+    for levels_N, ratios_QK in zip(read.levels_CN, ratios, strict=True):
+        counts_K = np.bincount(_magnitudes(levels_N, ratios_QK), minlength=ratios_QK.shape[1])
+        found.append(ratios_QK @ counts_K / len(levels_N))
+    return np.stack(found)
 
 
-def block_gains(read: Levels, quality: int) -> Doubles:
-    """Return the same for each block at one first quality, float64 [rows, columns]; NaN where it was left out."""
-    firsts_C = jpeg.scaled(jpeg.LUMA_64)[quality - 1][list(LOWEST_AC)]
-    gains_HW = np.full(read.at_HW.shape, np.nan)
-    gains_HW[read.at_HW] = 0
-    for number, first in enumerate(firsts_C):
-        ratios_K = log_ratios(density(read.smooth_CN[number]), int(read.steps_C[number]), (int(first),))[0]
-        gains_HW[read.at_HW] += ratios_K[_magnitudes(read, number, len(ratios_K))] / len(firsts_C)
-    return gains_HW
+def local_gains(read: Levels, ratios: tuple[Doubles, ...], spacing: int, window: int) -> Doubles:
+    """Return the same around every block, float64 [first qualities, rows, columns].
+
+    Args:
+        read: What was read.
+        ratios: What ``explain`` says of it.
+        spacing: Every how many of ``FIRST_QUALITIES`` to try.
+        window: Side of the square whose blocks are averaged; 0 nats where fewer than a third of them count.
+    """
+    blocks_QN = np.zeros((len(FIRST_QUALITIES[::spacing]), read.levels_CN.shape[1]))
+    for levels_N, ratios_QK in zip(read.levels_CN, ratios, strict=True):
+        blocks_QN += ratios_QK[::spacing][:, _magnitudes(levels_N, ratios_QK)] / len(ratios)
+    share_HW = cv2.blur(read.at_HW.astype(np.float64), (window, window))
+    means = []
+    for blocks_N in np.maximum(blocks_QN, _WORST):
+        whole_HW = np.zeros(read.at_HW.shape)
+        whole_HW[read.at_HW] = blocks_N
+        means.append(cv2.blur(whole_HW, (window, window)) / np.maximum(share_HW, 1e-6))
+    return np.where(share_HW > 1 / 3, np.stack(means), 0.0)
 
 
-def _gains(read: Levels, number: int) -> Doubles:
-    """Return the gains of one frequency, float64 [first qualities]; many qualities share a step."""
+def _explain(read: Levels, number: int) -> Doubles:
+    """Return the ratios of one frequency; many qualities share a step."""
     firsts, which_Q = np.unique(first_steps()[:, number], return_inverse=True)
-    ratios_SK = log_ratios(
-        density(read.smooth_CN[number]), int(read.steps_C[number]), tuple(map(int, firsts))
-    )
-    magnitudes_N = _magnitudes(read, number, ratios_SK.shape[1])
-    counts_K = np.bincount(magnitudes_N, minlength=ratios_SK.shape[1])
-    return np.asarray((ratios_SK @ counts_K / len(magnitudes_N))[which_Q])
+    shares_X, step = density(read.smooth_CN[number]), int(read.steps_C[number])
+    return log_ratios(shares_X, step, tuple(map(int, firsts)))[which_Q]
 
 
-def _magnitudes(read: Levels, number: int, count: int) -> Ints:
-    return np.minimum(np.abs(read.levels_CN[number]), count - 1)
+def _magnitudes(levels_N: Ints, ratios_QK: Doubles) -> Ints:
+    return np.minimum(np.abs(levels_N), ratios_QK.shape[1] - 1)
 
 
 def first_steps() -> Ints:
     """Return the steps of the lowest AC frequencies at every first quality, int64 [qualities, 9]."""
-    return jpeg.scaled(jpeg.LUMA_64)[FIRST_QUALITIES - 1][:, list(LOWEST_AC)]
+    steps_QC: Ints = jpeg.scaled(jpeg.LUMA_64[list(LOWEST_AC)])[FIRST_QUALITIES - 1]
+    return steps_QC
 
 
 def density(values_N: Floats) -> Doubles:
@@ -140,18 +168,26 @@ def density(values_N: Floats) -> Doubles:
     grid_X = _grid()
     at_X = np.arcsinh(grid_X / scale)
     shares_X = np.interp(at_X, (edges_B[1:] + edges_B[:-1]) / 2, smooth_B) / np.hypot(grid_X, scale)
-    return shares_X / shares_X.sum()
+    return np.asarray(shares_X / shares_X.sum())
 
 
 def log_ratios(shares_X: Doubles, step: int, firsts: tuple[int, ...]) -> Doubles:
-    """Return the log of how much likelier each level is after two compressions, float64 [firsts, levels]."""
+    """Return the log of how much likelier two compressions make each level but 0, float64 [firsts, levels].
+
+    Args:
+        shares_X: What ``density`` returns.
+        step: Of the last compression.
+        firsts: Steps of the first one.
+    """
     once_X = np.rint(_grid() / step).astype(np.int64)
-    count = once_X[-1] + 1
-    once_K = np.bincount(once_X, shares_X, count)
+    count = int(once_X[-1]) + 1
+    once_K = np.bincount(once_X, shares_X, count) + _TINY
     values_SV = np.stack([_rounded(shares_X, first) for first in firsts])
-    twice_SK = values_SV @ _spread(step)[:, :count]
-    mixed_SK = (1 - _OUTLIERS) * twice_SK + _OUTLIERS * once_K
-    return np.log(mixed_SK + 1e-9) - np.log(once_K + 1e-9)
+    twice_SK = values_SV @ _spread(step)[:, :count] + _TINY
+    once_K, twice_SK = once_K / once_K[1:].sum(), twice_SK / twice_SK[:, 1:].sum(axis=1, keepdims=True)
+    ratios_SK = np.log((1 - _OUTLIERS) * twice_SK / once_K + _OUTLIERS)
+    ratios_SK[:, 0] = 0
+    return np.asarray(ratios_SK)
 
 
 def _grid() -> Doubles:
@@ -160,12 +196,13 @@ def _grid() -> Doubles:
 
 def _rounded(shares_X: Doubles, step: int) -> Doubles:
     """Return the shares of whole values after rounding to multiples of a step, float64 [2 x reach]."""
-    return np.bincount(np.rint(_grid() / step).astype(np.int64) * step, shares_X, 2 * _REACH)
+    whole_X = np.rint(_grid() / step).astype(np.int64) * step
+    return np.asarray(np.bincount(whole_X, shares_X, 2 * _REACH), np.float64)
 
 
 @functools.lru_cache(maxsize=64)
 def _spread(step: int) -> Doubles:
-    """Return how whole values fall to levels of a step after the noise of pixels, float64 [values, levels]."""
+    """Return how whole values fall to levels after the noise of pixels, float64 [values, levels]."""
     from scipy.special import ndtr
 
     values_V = np.arange(2 * _REACH)[:, None]
