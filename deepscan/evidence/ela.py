@@ -50,7 +50,7 @@ def testify(media: Media) -> Evidence:
         analyzer="ela",
         summary=(
             f"Saved once more at quality {SHOWN}, luma changes by {measures['error_at_90_levels']:.1f} "
-            f"levels of 255 on average; blocks differ in that by {measures['unevenness_at_90_share']:.0%} of it."
+            f"levels of 255 on average; blocks differ in that by {measures['unevenness_at_90_share']:.0%}."
         ),
         measurements=measures,
         limits=LIMITS,

@@ -145,7 +145,8 @@ def _explain(read: Levels, number: int) -> Doubles:
 
 
 def _magnitudes(levels_N: Ints, ratios_QK: Doubles) -> Ints:
-    return np.minimum(np.abs(levels_N), ratios_QK.shape[1] - 1)
+    magnitudes_N: Ints = np.minimum(np.abs(levels_N), ratios_QK.shape[1] - 1)
+    return magnitudes_N
 
 
 def first_steps() -> Ints:
