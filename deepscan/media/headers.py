@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan.media import container
+from deepscan.media.jpeg import LUMA_64, nearest_quality
 from deepscan.media.levels import active, loudness_db
 from deepscan.media.probe import opened
 from deepscan.media.signatures import sniff
@@ -20,14 +21,6 @@ from deepscan.media.source import Media
 
 Measures = dict[str, float | str]
 """By name; numbers end in their unit where they have one, texts name a kind."""
-
-_LUMA = (
-    *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
-    *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
-    *(18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92),
-    *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
-)
-"""Quantisation of luma at quality 50, row by row (ITU-T T.81, table K.1)."""
 
 
 def describe(media: Media) -> Measures:
@@ -66,10 +59,7 @@ def jpeg_quality(luma_64: NDArray[np.int64]) -> int:
     Args:
         luma_64: Quantisation of luma, row by row, int [64].
     """
-    qualities = np.arange(1, 101)
-    scales = np.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)
-    tables = np.clip((np.outer(scales, _LUMA) + 50) // 100, 1, 255)
-    return int(qualities[np.abs(tables - luma_64).sum(axis=1).argmin()])
+    return nearest_quality(luma_64, LUMA_64)
 
 
 def _picture(data: bytes, name: str) -> Measures:
