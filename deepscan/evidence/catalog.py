@@ -7,10 +7,14 @@ from deepscan.registry import Registry
 def load_builtin() -> Registry[Analyzer]:
     """Import the analyzers of this package and return the registry."""
     from deepscan.evidence import (  # noqa: F401  (imported for their registration)
+        bitrate,
         double_jpeg,
         ela,
         ghosts,
+        gop,
         quantisation,
+        reencoding,
+        repeated_frames,
         voice,
     )
 
