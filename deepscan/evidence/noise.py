@@ -40,6 +40,9 @@ WINDOW = 6
 ODD = 4.0
 """Deviations from which on a cell counts as odd."""
 
+CLIPPED = 0.25
+"""Share of clipped pixels around a cell from which on it is not judged."""
+
 REGION = 0.01
 """Share of the picture that one odd region takes up in few genuine pictures.
 
@@ -62,14 +65,15 @@ class NoiseMap:
     """How the noise of a picture is spread, cell by cell.
 
     Attributes:
-        deviations_HW: How unlike the rest each cell is, in robust deviations, float32, at least 0.
-        luma_db_HW: How much more luma noise it has than its content explains, float32.
+        deviations_HW: How unlike the rest each cell is, in robust deviations, float32, at least 0; 0 where
+            the picture is clipped, because no noise shows there.
+        noise_db_HW: How much more noise it has than its content explains, float32.
         levels_C: Typical deviation of the noise of Y, Cr and Cb, in grey levels.
         cell_px: Side of a cell.
     """
 
     deviations_HW: Plane
-    luma_db_HW: Plane
+    noise_db_HW: Plane
     levels_C: tuple[float, float, float]
     cell_px: int
 
@@ -80,16 +84,27 @@ def noise_map(picture_HWC: NDArray[np.uint8]) -> NoiseMap:
     planes = colour_planes(picture_HWC)
     strengths = [_strengths(second_difference(plane_HW), cell_px) for plane_HW in planes]
     raw_HWF = np.stack([each for pair in strengths for each in pair], axis=-1)
-    left_HWF = _corrected(raw_HWF, _content(planes[0], cell_px))
-    deviations_HW = cv2.GaussianBlur(_distance(left_HWF), (0, 0), 1.0, borderType=cv2.BORDER_REFLECT)
+    open_HW = _around(_cells(_clipped(picture_HWC), cell_px)) < CLIPPED
+    # Where all is clipped nothing is odd, and all of it may be looked at.
+    open_HW = open_HW if open_HW.any() else ~open_HW
+    left_HWF = _corrected(raw_HWF, _content(planes[0], cell_px), open_HW)
+    odd_HW = np.where(open_HW, _distance(left_HWF, open_HW), 0).astype(np.float32)
+    deviations_HW = cv2.GaussianBlur(odd_HW, (0, 0), 1.0, borderType=cv2.BORDER_REFLECT)
     # Of Gaussian noise the mean magnitude is sqrt(2 / pi) of the deviation.
     levels = [math.sqrt(math.pi / 2) * float(np.exp(np.median(pair[0]))) for pair in strengths]
     return NoiseMap(
         np.asarray(deviations_HW, np.float32),
-        left_HWF[..., 0] * np.float32(20 / math.log(10)),
+        np.where(open_HW, left_HWF[..., 1::2].mean(-1), 0).astype(np.float32) * np.float32(20 / math.log(10)),
         (levels[0], levels[1], levels[2]),
         cell_px,
     )
+
+
+def _clipped(picture_HWC: NDArray[np.uint8]) -> Plane:
+    """Return 1 where a colour is at its highest or all are at their lowest, float32 [H, W]."""
+    bright_HW = cv2.bitwise_not(cv2.inRange(picture_HWC, (0, 0, 0), (253, 253, 253)))
+    dark_HW = cv2.inRange(picture_HWC, (0, 0, 0), (2, 2, 2))
+    return np.asarray(cv2.bitwise_or(bright_HW, dark_HW), np.float32) / np.float32(255)
 
 
 def _strengths(residual_HW: Plane, cell_px: int) -> tuple[Plane, Plane]:
@@ -117,30 +132,35 @@ def _content(luma_HW: Plane, cell_px: int) -> Plane:
     return terms_HWK
 
 
-def _corrected(raw_HWF: Plane, content_HWK: Plane) -> Plane:
-    """Return what content does not explain, by least squares that weigh odd cells less each time."""
+def _corrected(raw_HWF: Plane, content_HWK: Plane, open_HW: NDArray[np.bool_]) -> Plane:
+    """Return what content does not explain, by least squares that weigh odd cells less each time.
+
+    Cells that are not open count nothing.
+    """
     raw_NF = raw_HWF.reshape(-1, raw_HWF.shape[-1])
     content_NK = content_HWK.reshape(-1, content_HWK.shape[-1])
-    weight_N1, left_NF = np.ones((len(raw_NF), 1), np.float32), raw_NF
+    open_N = open_HW.ravel()
+    weight_N1, left_NF = open_N[:, None].astype(np.float32), raw_NF
     for _ in range(_FITS):
         weighed_KN = (content_NK * weight_N1**2).T
         slack_KK = 1e-4 * len(raw_NF) * np.eye(content_NK.shape[1], dtype=np.float32)
         factors_KF = np.linalg.solve(weighed_KN @ content_NK + slack_KK, weighed_KN @ raw_NF)
         left_NF = raw_NF - content_NK @ factors_KF
-        odd_N = ((left_NF / _scale(left_NF)) ** 2).mean(1)
-        weight_N1 = (1 / np.sqrt(1 + odd_N))[:, None].astype(np.float32)
-    left_HWF: Plane = (left_NF - np.median(left_NF, axis=0)).reshape(raw_HWF.shape).astype(np.float32)
+        odd_N = ((left_NF / _scale(left_NF[open_N])) ** 2).mean(1)
+        weight_N1 = (open_N / np.sqrt(1 + odd_N))[:, None].astype(np.float32)
+    left_HWF: Plane = (left_NF - np.median(left_NF[open_N], axis=0)).reshape(raw_HWF.shape).astype(np.float32)
     return left_HWF
 
 
-def _distance(left_HWF: Plane) -> Plane:
-    """Return Mahalanobis distances from the calmer cells, per root of the number of features."""
+def _distance(left_HWF: Plane, open_HW: NDArray[np.bool_]) -> Plane:
+    """Return Mahalanobis distances from the calmer of the open cells, per root of the number of features."""
     features = left_HWF.shape[-1]
     left_NF = left_HWF.reshape(-1, features).astype(np.float64)
-    z_NF = (left_NF / _scale(left_NF)).clip(-8, 8)
+    open_N = open_HW.ravel()
+    z_NF = (left_NF / _scale(left_NF[open_N])).clip(-8, 8)
     squared_N = (z_NF**2).sum(1)
     for _ in range(3):
-        core_NF = z_NF[squared_N <= np.quantile(squared_N, _CORE)]
+        core_NF = z_NF[open_N & (squared_N <= np.quantile(squared_N[open_N], _CORE))]
         spread_FF = np.cov(core_NF.T) + 0.05 * np.eye(features)
         away_NF = z_NF - core_NF.mean(0)
         squared_N = ((away_NF @ np.linalg.inv(spread_FF)) * away_NF).sum(1)
@@ -208,7 +228,7 @@ def _largest(odd_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _measured(found: NoiseMap, region_HW: NDArray[np.bool_]) -> dict[str, float]:
-    quarter, three_quarters = np.percentile(found.luma_db_HW, (25, 75))
+    quarter, three_quarters = np.percentile(found.noise_db_HW, (25, 75))
     there = bool(region_HW.any())
     values = (
         found.levels_C[0],
@@ -217,7 +237,7 @@ def _measured(found: NoiseMap, region_HW: NDArray[np.bool_]) -> dict[str, float]
         (found.deviations_HW > ODD).mean(),
         region_HW.mean(),
         found.deviations_HW[region_HW].mean() if there else 0.0,
-        found.luma_db_HW[region_HW].mean() if there else 0.0,
+        found.noise_db_HW[region_HW].mean() if there else 0.0,
     )
     return {name: float(value) for name, value in zip(MEASURES, values, strict=True)}
 

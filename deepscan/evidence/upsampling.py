@@ -35,7 +35,13 @@ MOST_WINDOWS = 12
 REACH = 0.5 * 2**0.5
 """Highest frequency, in cycles per pixel: that of the diagonal."""
 
-ECHO = 0.5
+ECHO = 0.27
+"""Echo, in the weaker of the two directions, from which on a picture seems doubled.
+
+Of 1300 genuine pictures of FFHQ and CelebA (JPEG 75) the highest has 0.22, at JPEG 40 0.23, at JPEG 20 0.29;
+pictures that were doubled have 0.28 to 0.96, and after JPEG 75 half of them still more than genuine ones.
+"""
+
 LIMITS = (
     "Genuine pictures that were enlarged, by a zoom without optics or by a messenger, have these traces too, "
     "and generators that avoid them exist. Shrinking a picture or strong compression removes them."
