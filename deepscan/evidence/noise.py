@@ -46,7 +46,7 @@ CLIPPED = 0.25
 REGION = 0.01
 """Share of the picture that one odd region takes up in few genuine pictures.
 
-Of 200 pictures each of FFHQ and CelebA (JPEG, quality 75), 95 % have none larger than 0.008.
+Of 900 pictures of FFHQ and 313 of CelebA (JPEG, quality 75), 4.6 % and 2.2 % have one.
 """
 
 LIMITS = (
