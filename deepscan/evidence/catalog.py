@@ -8,13 +8,17 @@ def load_builtin() -> Registry[Analyzer]:
     """Import the analyzers of this package and return the registry."""
     from deepscan.evidence import (  # noqa: F401  (imported for their registration)
         bitrate,
+        cfa,
+        dct_bands,
         double_jpeg,
         ela,
         ghosts,
         gop,
+        noise,
         quantisation,
         reencoding,
         repeated_frames,
+        upsampling,
         voice,
     )
 
