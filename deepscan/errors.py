@@ -16,6 +16,7 @@
     │   ├── NoPictureError       it holds no picture of the kind that is judged
     │   ├── NoFaceError          no face was found
     │   ├── NoSoundError         it holds no sound, or nothing but silence
+    │   ├── NoHumError           its sound carries no hum of the mains
     │   └── TooShortError        it ends before there is enough to judge
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
@@ -103,6 +104,12 @@ class NoSoundError(AbstainError):
     """The media holds no sound, or nothing but silence."""
 
     reason = "no-sound"
+
+
+class NoHumError(AbstainError):
+    """The sound carries no hum of the mains that could be followed."""
+
+    reason = "no-hum"
 
 
 class TooShortError(AbstainError):
