@@ -18,6 +18,8 @@
     │   ├── NoSoundError         it holds no sound, or nothing but silence
     │   ├── TooShortError        it ends before there is enough to judge
     │   └── NothingMeasuredError no analyzer found anything to measure
+    │   ├── NoHumError           its sound carries no hum of the mains
+    │   └── TooShortError        it ends before there is enough to judge
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
     │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
@@ -104,6 +106,12 @@ class NoSoundError(AbstainError):
     """The media holds no sound, or nothing but silence."""
 
     reason = "no-sound"
+
+
+class NoHumError(AbstainError):
+    """The sound carries no hum of the mains that could be followed."""
+
+    reason = "no-hum"
 
 
 class TooShortError(AbstainError):

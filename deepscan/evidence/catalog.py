@@ -7,6 +7,7 @@ from deepscan.registry import Registry
 def load_builtin() -> Registry[Analyzer]:
     """Import the analyzers of this package and return the registry."""
     from deepscan.evidence import (  # noqa: F401  (imported for their registration)
+        bandwidth,
         bitrate,
         cfa,
         dct_bands,
@@ -14,11 +15,16 @@ def load_builtin() -> Registry[Analyzer]:
         ela,
         ghosts,
         gop,
+        mains,
         noise,
+        phase,
         quantisation,
         reencoding,
         repeated_frames,
+        resampled_sound,
+        splices,
         upsampling,
+        vocoder,
         voice,
     )
 

@@ -15,7 +15,7 @@ from deepscan.errors import MediaError, NoPictureError, NoSoundError
 from deepscan.media.frames import Frame, Sampling, sample
 from deepscan.media.pixels import decode_picture
 from deepscan.media.probe import Limits, check_bytes, probe
-from deepscan.media.sound import SOUND_RATE_HZ, decode_sound
+from deepscan.media.sound import SOUND_RATE_HZ, Recording, decode_recording, decode_sound
 from deepscan.verdict import MediaFacts
 
 __all__ = ["SOUND_RATE_HZ", "Frame", "Limits", "Media", "Sampling"]
@@ -115,9 +115,20 @@ class Media:
         self._require_sound()
         if self._sound:
             return self._sound.sound_N
-        sound_N = decode_sound(self.data, self.facts.name, self.facts.duration_s or 0.0)
-        sound_N.setflags(write=False)
-        return sound_N
+        return decode_sound(self.data, self.facts.name, self.facts.duration_s or 0.0)
+
+    @functools.cached_property
+    def recording(self) -> Recording:
+        """The first minute of the sound at the file's own rate, mono; read-only, because all users share it.
+
+        Raises:
+            NoSoundError: The media has no sound track.
+            CorruptMediaError: Nothing of it decodes.
+        """
+        self._require_sound()
+        if self._sound:
+            return self._sound.recording
+        return decode_recording(self.data, self.facts.name, self.facts.duration_s or 0.0)
 
     def _require_pictures(self) -> None:
         if self.facts.duration_s is None or self.facts.width_px is None:

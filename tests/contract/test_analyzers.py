@@ -18,7 +18,7 @@ from deepscan.media.source import Media
 from deepscan.verdict import Evidence
 from tests.clips import clip, faces_clip, spoken
 from tests.material import DrawnFace, draw, encoded
-from tests.sounds import silence, speech, wav
+from tests.sounds import silence, sine, speech, wav
 
 ANALYZERS = list(load_builtin())
 RNG = np.random.default_rng(0)
@@ -48,6 +48,7 @@ def files():
         "spoken.mkv": spoken(moving, speech(1.2)),
         "mute.mkv": spoken(moving, silence(1.2)),
         "speech.wav": wav(speech(3.0)),
+        "humming.wav": wav(speech(6.0) + sine(100, 6.0, 0.01) + sine(200, 6.0, 0.01)),
         "silence.wav": wav(silence(1.0)),
         "one-sample.wav": wav(np.zeros((1, 1), np.float32)),
         "stereo.wav": wav(np.stack([speech(1.0), speech(1.0, seed=1)], axis=1)),

@@ -48,6 +48,15 @@ def test_every_measure_comes_with_its_spread_over_windows():
     assert spreads == pytest.approx([0, 60], abs=2)
 
 
+def test_curves_follow_the_windows():
+    changing = np.concatenate([tone(120, 4.0), np.zeros(4 * RATE_HZ), tone(240, 4.0)])
+    curves = {curve.name: curve for curve in voice.testify(sound_file(changing)).curves}
+    assert tuple(curves) == tuple(voice.SHOWN)
+    pitch = curves["pitch_median_hz"]
+    assert pitch.x == (2, 6, 10)
+    assert pitch.y == (pytest.approx(120, rel=0.01), None, pytest.approx(240, rel=0.01))
+
+
 def test_noise_is_no_voice():
     noise = np.random.default_rng(0).normal(0, 0.05, 2 * RATE_HZ)
     assert voice.testify(sound_file(noise)).summary == "No voice with a pitch was heard."

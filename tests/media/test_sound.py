@@ -1,5 +1,6 @@
 """Sound: every codec, rate and layout as one channel of 16 kHz."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -157,3 +158,29 @@ def test_real_recordings_decode_to_their_length():
         media = Media.from_path(path)
         assert len(media.sound_N) / SOUND_RATE_HZ == pytest.approx(media.facts.duration_s, abs=0.01)
         assert 0.01 < np.abs(media.sound_N).max() <= 1
+
+
+@pytest.mark.parametrize(("container", "codec", "rate_hz"), [FILES[0], FILES[1], FILES[4], FILES[6]])
+def test_a_recording_keeps_the_rate_of_its_file(container, codec, rate_hz):
+    recording = Media.from_bytes(sound_file(tone(rate_hz)[None], container, codec, rate_hz), "a").recording
+    assert recording.rate_hz == rate_hz
+    assert recording.duration_s == pytest.approx(1, abs=0.1)
+    assert not recording.wave_N.flags.writeable
+
+
+def test_a_recording_is_bit_exact_and_its_channels_are_averaged():
+    steps = np.arange(-100, 100, dtype=np.float32).repeat(10) / 32768
+    data = sound_file(np.stack([steps, np.zeros_like(steps)]), "wav", "pcm_s16le", 22050, "stereo")
+    np.testing.assert_array_equal(Media.from_bytes(data, "a").recording.wave_N, steps / 2)
+
+
+def test_of_a_recording_the_first_minute_is_decoded(caplog):
+    data = sound_file(np.zeros((1, 61 * 8000), np.float32), "wav", "pcm_u8", 8000)
+    assert Media.from_bytes(data, "a").recording.duration_s == sound.RECORDING_S
+    assert not caplog.records
+
+
+def test_the_recording_of_joined_media_is_that_of_the_sound():
+    voice = Media.from_bytes(sound_file(tone(8000)[None], "wav", "pcm_u8", 8000), "a")
+    pictures = Media(b"", dataclasses.replace(voice.facts, width_px=8, height_px=8, has_sound=False))
+    assert Media.joined(pictures, voice).recording is voice.recording
