@@ -11,6 +11,7 @@ const REASONS = {
   "no-face": "No face was found",
   "no-picture": "There is no picture of the kind that it judges",
   "no-sound": "There is no sound",
+  "not-installed": "What it needs is not installed",
   "too-short": "The file is too short",
   failed: "It failed",
 };
