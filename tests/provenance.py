@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -205,3 +206,17 @@ def tampered(data):
     at = next(at for at in range(begin + 300, len(data)) if data[at] < 0xFE)
     changed[at] ^= 1
     return bytes(changed)
+
+
+def claimed_otherwise(data, before=b"trainedAlgorithmicMedia", after=b"computationalCapture00."):
+    """Return a signed file whose claim was changed, with the checksums of PNG set right again."""
+    changed = data.replace(before, after, 1)
+    if not changed.startswith(b"\x89PNG"):
+        return changed
+    pieces, at = [changed[:8]], 8
+    while at < len(changed):
+        (length,) = struct.unpack_from(">I", changed, at)
+        body = changed[at + 4 : at + 8 + length]
+        pieces.append(struct.pack(">I", length) + body + struct.pack(">I", zlib.crc32(body)))
+        at += 12 + length
+    return b"".join(pieces)

@@ -9,7 +9,19 @@ from deepscan.errors import NotInstalledError
 from deepscan.evidence import credentials
 from deepscan.media.manifests import TRUST_LIST, holds_manifests
 from deepscan.media.source import Media
-from tests.provenance import CAPTURED, GENERATED, MIME, noise, saved, signed, signer, tampered, xmp
+from tests.material import Clip, sound_file, tone
+from tests.provenance import (
+    CAPTURED,
+    GENERATED,
+    MIME,
+    claimed_otherwise,
+    noise,
+    saved,
+    signed,
+    signer,
+    tampered,
+    xmp,
+)
 
 pytest.importorskip("c2pa", reason="needs the extra 'provenance'")
 pytest.importorskip("cryptography", reason="certificates are made by it")
@@ -73,13 +85,32 @@ def test_saving_anew_strips_them(container):
     assert said(saved(Image.fromarray(picture), container)).facts["state"] == "absent"
 
 
-def test_a_changed_claim_breaks_them():
-    data = sign()
-    at = data.index(b"trainedAlgorithmicMedia")
-    changed = data[:at] + b"Trained" + data[at + 7 :]
-    evidence = said(changed)
-    assert evidence.facts["state"] == "invalid"
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_changed_claim_breaks_them(container):
+    evidence = said(claimed_otherwise(sign(container)))
+    assert (evidence.facts["state"], evidence.finding) == ("invalid", "unusual")
     assert evidence.declaration == ""
+
+
+@pytest.mark.parametrize(
+    ("mime", "make", "content_at"),
+    [
+        ("video/mp4", lambda: Clip().encoded(), lambda data: data.rindex(b"mdat")),
+        (
+            "audio/wav",
+            lambda: sound_file(tone(16_000)[None], "wav", "pcm_s16le", 16_000),
+            lambda data: data.index(b"data"),
+        ),
+    ],
+)
+def test_clips_and_sound_are_signed_and_tampered_with_too(mime, make, content_at):
+    data = signed(make(), mime)
+    assert "made by a generative model" in said(data).declaration
+    changed = bytearray(data)
+    changed[content_at(data) + 200] ^= 1
+    evidence = said(bytes(changed))
+    assert (evidence.facts["state"], evidence.finding) == ("invalid", "unusual")
+    assert "was changed after" in evidence.summary
 
 
 def test_credentials_that_were_moved_to_another_picture_do_not_hold():
