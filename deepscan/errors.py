@@ -20,6 +20,7 @@
     │   └── NothingMeasuredError no analyzer found anything to measure
     │   ├── NoHumError           its sound carries no hum of the mains
     │   └── TooShortError        it ends before there is enough to judge
+    │   └── NotInstalledError    what is needed to look at it is not installed
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
     │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
@@ -124,6 +125,10 @@ class NothingMeasuredError(AbstainError):
     """No analyzer found anything in the media that it measures."""
 
     reason = "nothing-measured"
+class NotInstalledError(AbstainError):
+    """The media holds something that only an optional package can look at, and it is not installed."""
+
+    reason = "not-installed"
 
 
 class AssetError(DeepscanError):

@@ -238,9 +238,9 @@ def test_an_analyzer_is_asked_of_files_that_it_accepts_only():
 
 
 def test_the_analyzers_of_the_package_measure_a_voice():
-    (evidence,) = pipeline.testify(Media.from_bytes(wav(speech()), "voice.wav"), load_builtin())
-    assert evidence.analyzer == "voice"
-    assert pipeline.testify(media(), load_builtin()) == ()
+    of_sound = pipeline.testify(Media.from_bytes(wav(speech()), "voice.wav"), load_builtin())
+    assert "voice" in {evidence.analyzer for evidence in of_sound}
+    assert "voice" not in {evidence.analyzer for evidence in pipeline.testify(media(), load_builtin())}
 
 
 def test_the_order_of_the_detectors_does_not_matter(detectors):

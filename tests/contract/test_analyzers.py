@@ -19,6 +19,8 @@ from deepscan.verdict import Evidence
 from tests.clips import clip, faces_clip, spoken
 from tests.material import DrawnFace, draw, encoded
 from tests.sounds import silence, sine, speech, wav
+from tests.provenance import exif_with_preview, preview, saved
+from tests.provenance import noise as scenery
 
 ANALYZERS = list(load_builtin())
 RNG = np.random.default_rng(0)
@@ -38,6 +40,7 @@ def files():
         "face.png": encoded(face, "PNG"),
         "grey.jpg": encoded(face[..., 0], "JPEG", quality=60),
         "flat.png": encoded(np.full((64, 64, 3), 128, np.uint8)),
+        "previewed.jpg": saved(scenery(), exif=exif_with_preview(preview(scenery()))),
         "tiny.png": encoded(noise(1, 1)),
         "narrow.jpg": encoded(noise(3, 300), "JPEG"),
         "odd.jpg": encoded(noise(67, 101), "JPEG"),

@@ -12,6 +12,7 @@ const REASONS = {
   "no-picture": "There is no picture of the kind that it judges",
   "no-sound": "There is no sound",
   "nothing-measured": "There is nothing that it measures",
+  "not-installed": "What it needs is not installed",
   "too-short": "The file is too short",
   failed: "It failed",
 };
