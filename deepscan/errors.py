@@ -16,7 +16,8 @@
     │   ├── NoPictureError       it holds no picture of the kind that is judged
     │   ├── NoFaceError          no face was found
     │   ├── NoSoundError         it holds no sound, or nothing but silence
-    │   └── TooShortError        it ends before there is enough to judge
+    │   ├── TooShortError        it ends before there is enough to judge
+    │   └── UnclearError         what would be measured is lost in noise
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
     │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
@@ -109,6 +110,12 @@ class TooShortError(AbstainError):
     """The media ends before there is enough to judge."""
 
     reason = "too-short"
+
+
+class UnclearError(AbstainError):
+    """What would be measured is there, but lost in noise."""
+
+    reason = "unclear"
 
 
 class AssetError(DeepscanError):

@@ -6,6 +6,14 @@ from deepscan.registry import Registry
 
 def load_builtin() -> Registry[Analyzer]:
     """Import the analyzers of this package and return the registry."""
-    from deepscan.evidence import voice  # noqa: F401  (imported for its registration)
+    from deepscan.evidence import (  # noqa: F401  (imported for their registration)
+        blinks,
+        gaze,
+        lips,
+        mouth,
+        pose,
+        pulse,
+        voice,
+    )
 
     return ANALYZERS
