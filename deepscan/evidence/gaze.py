@@ -29,12 +29,12 @@ OPEN = 0.6
 RADIUS = 12.0 / 63.0
 """Of an eyeball, in distances of the eyes from each other."""
 
-SACCADE_DEG = 6.0
-"""Smallest jump between two frames that is told from the error of a pupil's place, of 2 to 3 degrees."""
+SACCADE_DEG = 8.0
+"""Smallest jump between two frames that is told from the error of the places of eyes and pupils."""
 
 LIMITS = (
-    "The pupil of a small or compressed eye is found to within a few degrees, and turning the head moves it, "
-    "too. Squinting, spectacles and looking at something near part the eyes of genuine people."
+    "The pupil of a small or compressed eye is found to within 5 to 10 degrees, and turning the head moves "
+    "it, too. Squinting, spectacles and looking at something near part the eyes of genuine people."
 )
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ MEASURES = ("pulse_per_minute", "snr_db", "agreement_correlation", "watched_s")
 LEAST_S = 6.0
 """Shorter clips do not tell one rate from another."""
 
-LEAST_SNR_DB = 1.0
+LEAST_SNR_DB = 2.5
 """Below, what is found is as likely noise; ``benchmarks/blinks.py`` prints how often noise reaches it."""
 
 RATES_HZ = (0.7, 3.0)
@@ -105,7 +105,9 @@ def strongest(wave_K: Floats) -> tuple[float, float]:
         np.abs(np.fft.rfft((wave_K - wave_K.mean()) * np.hanning(len(wave_K)), max(length, len(wave_K)))) ** 2
     )
     rates_F = np.fft.rfftfreq(max(length, len(wave_K)), 1 / _EVEN_HZ)
-    in_band_F = (rates_F >= RATES_HZ[0]) & (rates_F <= RATES_HZ[1])
+    # What rises towards the end of the band is movement, whose peak lies beyond.
+    tops_F = np.concatenate([[False], (np.diff(power_F)[:-1] > 0) & (np.diff(power_F)[1:] <= 0), [False]])
+    in_band_F = tops_F & (rates_F >= RATES_HZ[0]) & (rates_F <= RATES_HZ[1])
     rate_hz = float(rates_F[int(np.argmax(np.where(in_band_F, power_F, -1.0)))])
     wide_hz = max(_WIDTH_HZ, 1.5 * _EVEN_HZ / len(wave_K))
     near_F = (np.abs(rates_F - rate_hz) <= wide_hz) | (np.abs(rates_F - 2 * rate_hz) <= wide_hz)

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Greys = NDArray[np.uint8]
 
-PROMINENCE = 0.35
-"""A blink takes the logarithm of the opening down by this much, to 0.7, and up again."""
+PROMINENCE = 0.25
+"""A blink takes the logarithm of the opening down by at least this much, to 0.78, and up again."""
 
 BLINK_S = (0.04, 0.6)
 """Shortest and longest blink, at half its depth; what is longer is closing the eyes, or looking down."""
 
 _IRIS_PX, _SIDE_PX = 5.0, 9
 _REACH_PX = (13, 11)
+_PUPIL_PX = (12, 8)
 _AROUND_S = 1.6
-_NOISES = 5.0
+_NOISES = 6.0
 _FLOOR = 0.02
 
 
@@ -49,19 +50,20 @@ def openness(eyes_TEHW: Greys) -> Floats:
     return np.asarray(raw_TE / usual_E)
 
 
-def blinks(times_s_T: Floats, open_T: Floats) -> list[Blink]:
+def blinks(times_s_T: Floats, open_T: Floats, prominence: float = PROMINENCE) -> list[Blink]:
     """Return the blinks of an eye, or of the mean of both.
 
     Args:
         times_s_T: When each frame is shown, float64 [T].
         open_T: How far it is open, 1 in the median, float64 [T].
+        prominence: By how much the logarithm of the opening goes down and up, at least.
     """
     from scipy import signal
 
     step_s = float(np.median(np.diff(times_s_T)))
     even_s = np.arange(times_s_T[0], times_s_T[-1] + step_s / 2, step_s)
     depth_K = -np.log(np.maximum(np.interp(even_s, times_s_T, open_T), _FLOOR))
-    least = max(PROMINENCE, _NOISES * _noise(depth_K))
+    least = max(prominence, _NOISES * _noise(depth_K))
     around = round(_AROUND_S / step_s) | 1
     tops, found = signal.find_peaks(depth_K, prominence=least, wlen=max(around, 3), width=0, rel_height=0.5)
     made = [
@@ -126,7 +128,8 @@ def _noise(values_K: Floats) -> float:
 def _towards(height: int, width: int) -> tuple[NDArray[np.intp], Floats]:
     """The pixels in which a pupil may lie, and from each the unit vectors to all pixels, [C, P, 2]."""
     y_P, x_P = (each.ravel() for each in np.mgrid[:height, :width])
-    inside_P = (np.abs(x_P - (width - 1) / 2) < width * 0.3) & (np.abs(y_P - (height - 1) / 2) < height * 0.3)
+    beside_P, below_P = np.abs(x_P - (width - 1) / 2), np.abs(y_P - (height - 1) / 2)
+    inside_P = (beside_P <= _PUPIL_PX[0] / 2) & (below_P <= _PUPIL_PX[1] / 2)
     candidates_C = np.flatnonzero(inside_P)
     away_CP2 = np.stack([x_P - x_P[candidates_C, None], y_P - y_P[candidates_C, None]], axis=2).astype(
         np.float64

@@ -10,6 +10,7 @@ import math
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -148,7 +149,7 @@ def _take(media: Media, finder: Finder) -> Portrait:
     rate_hz = RATE_HZ if duration_s <= SHORT_S else SLOW_HZ
     frames = media.frames(Sampling(kind="rate", span_s=max(duration_s, 1 / rate_hz), rate_hz=rate_hz))
     name = media.facts.name
-    runs = list(_runs(_distinct(frames), finder))
+    runs = list(_runs(_ahead(_distinct(frames)), finder))
     if not runs:
         msg = f"No face is seen in {name!r}; give a clip that shows one from the front."
         raise NoFaceError(msg)
@@ -171,6 +172,15 @@ def _distinct(frames: Iterable[Frame]) -> Iterator[Frame]:
     for frame in frames:
         if frame.time_s > last_s:
             last_s = frame.time_s
+            yield frame
+
+
+def _ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Decode the next frame while the last one is searched."""
+    with ThreadPoolExecutor(1, thread_name_prefix="frames") as pool:
+        coming = pool.submit(next, frames, None)
+        while (frame := coming.result()) is not None:
+            coming = pool.submit(next, frames, None)
             yield frame
 
 
