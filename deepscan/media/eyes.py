@@ -65,7 +65,14 @@ def blinks(times_s_T: Floats, open_T: Floats, prominence: float = PROMINENCE) ->
     depth_K = -np.log(np.maximum(np.interp(even_s, times_s_T, open_T), _FLOOR))
     least = max(prominence, _NOISES * _noise(depth_K))
     around = round(_AROUND_S / step_s) | 1
-    tops, found = signal.find_peaks(depth_K, prominence=least, wlen=max(around, 3), width=0, rel_height=0.5)
+    tops, found = signal.find_peaks(
+        depth_K,
+        plateau_size=(1, max(1, round(BLINK_S[1] / step_s))),
+        prominence=least,
+        wlen=max(around, 3),
+        width=0,
+        rel_height=0.5,
+    )
     made = [
         Blink(float(even_s[at]), float(wide * step_s)) for at, wide in zip(tops, found["widths"], strict=True)
     ]

@@ -58,6 +58,9 @@ class Pose:
     misfit_share: float
 
 
+FOCAL_EYES = (4.0, 40.0)
+"""Shortest and longest focal length, in distances of the eyes from each other."""
+
 LANDMARKERS: Registry[Landmarker] = Registry("landmarker")
 
 FIVE_L3 = np.array([(-31.5, -39, 28), (31.5, -39, 28), (0, 0, 0), (-27, 26, 20), (27, 26, 20)], np.float64)
@@ -80,25 +83,29 @@ def pose(points_L2: NDArray[np.floating], head_L3: Floats, size_px: tuple[int, i
     """Return how a head is turned whose points are seen at these places; None where no pose explains them.
 
     The pose is the one of least squared distances in the picture (Terzakis and Lourakis, "A consistently fast
-    and globally optimal solution to the perspective-n-point problem", ECCV 2020), seen by a camera whose
-    focal length is the longer side of the picture.
+    and globally optimal solution to the perspective-n-point problem", ECCV 2020), relative to the line from
+    the camera to the face. The focal length is taken to be the longer side of the picture, within
+    ``FOCAL_EYES``, so that neither a tiny nor a cropped face asks for a camera that there is not.
 
     Args:
         points_L2: In pixels of the picture, [L, 2] with L >= 4.
         head_L3: Where they lie on the head, in millimetres, float64 [L, 3].
         size_px: Width and height of the picture.
     """
-    width, height = size_px
-    camera = np.array([[max(size_px), 0, width / 2], [0, max(size_px), height / 2], [0, 0, 1]], np.float64)
     seen_L2 = np.asarray(points_L2, np.float64)
+    unit_px = float(np.linalg.norm(seen_L2[1] - seen_L2[0]))
+    if unit_px < 1:
+        return None
+    x, y = seen_L2.mean(axis=0)
+    focal_px = float(np.clip(max(size_px), FOCAL_EYES[0] * unit_px, FOCAL_EYES[1] * unit_px))
+    camera = np.array([[focal_px, 0, x], [0, focal_px, y], [0, 0, 1]])
     found, turn_3, shift_3 = cv2.solvePnP(head_L3, seen_L2, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     if not found:
         return None
     expected_L2 = cv2.projectPoints(head_L3, turn_3, shift_3, camera, None)[0][:, 0]
-    unit_px = float(np.linalg.norm(seen_L2[1] - seen_L2[0]))
     misfit_px = math.sqrt(float(np.mean(np.sum((expected_L2 - seen_L2) ** 2, axis=1))))
     yaw, pitch, roll = _angles(np.asarray(cv2.Rodrigues(turn_3)[0], np.float64))
-    if not all(map(math.isfinite, (yaw, pitch, roll, misfit_px))) or unit_px < 1:
+    if not all(map(math.isfinite, (yaw, pitch, roll, misfit_px))):
         return None
     return Pose(yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll, misfit_share=misfit_px / unit_px)
 
