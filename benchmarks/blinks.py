@@ -2,7 +2,7 @@
 
     python -m benchmarks.blinks --media ../shared/media --clips 60
 
-Talkers are made whose blinks are known, from 160 to 384 px, each compressed between hardly and strongly, some
+Talkers are made whose blinks are known, from 160 to 320 px, each compressed between hardly and strongly, some
 of them with the noise of a dark room and turned by up to 20 degrees; half of them are shown at 12.5 frames a
 second. A count is exact if it is that of the blinks within what was watched. Shifts of the sound by -240, 0
 and 240 ms are looked for in the same clips. Real clips have no known truth: only their rates are printed,
@@ -38,7 +38,7 @@ from deepscan.media.source import Media
 from deepscan.verdict import Evidence
 
 NAMES = ("blinks", "gaze", "lips", "mouth", "pose", "pulse")
-SIZES_PX = (160, 192, 256, 320, 384)
+SIZES_PX = (160, 192, 224, 256, 320)
 QUALITIES = (12, 34)
 TILT_DEG, NOISE = 20.0, 8.0
 PLAUSIBLE = (2.0, 50.0)
@@ -52,7 +52,7 @@ def talkers(count: int) -> Iterator[tuple[dict[str, Any], Media]]:
     for index in range(count):
         rng = np.random.default_rng((SEED, index))
         size_px, quality = int(rng.choice(SIZES_PX)), int(rng.integers(QUALITIES[0], QUALITIES[1] + 1))
-        count_frames, late = int(rng.integers(100, 151)), int(rng.choice(SHIFTS))
+        count_frames, late = int(rng.integers(75, 126)), int(rng.choice(SHIFTS))
         opening_T, sounds = talk(draw_speaker(rng), draw_room(rng), count_frames, rng)
         footage = film(opening_T, size_px, rng)
         tilt_deg = float(rng.uniform(-TILT_DEG, TILT_DEG)) if index % 3 == 1 else 0.0
