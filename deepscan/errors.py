@@ -21,6 +21,7 @@
     │   ├── NoHumError           its sound carries no hum of the mains
     │   └── TooShortError        it ends before there is enough to judge
     │   └── NotInstalledError    what is needed to look at it is not installed
+    │   └── UnclearError         what would be measured is lost in noise
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
     │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
@@ -129,6 +130,10 @@ class NotInstalledError(AbstainError):
     """The media holds something that only an optional package can look at, and it is not installed."""
 
     reason = "not-installed"
+class UnclearError(AbstainError):
+    """What would be measured is there, but lost in noise."""
+
+    reason = "unclear"
 
 
 class AssetError(DeepscanError):

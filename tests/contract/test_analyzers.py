@@ -14,13 +14,14 @@ from deepscan.evidence import GROUPS
 from deepscan.evidence.catalog import load_builtin
 from deepscan.evidence.exhibits import MAP_PX, POINTS, THUMBNAIL_PX, values_of
 from deepscan.isolation import wire
+from deepscan.media.faces import default_finder
 from deepscan.media.source import Media
 from deepscan.verdict import Evidence
 from tests.clips import clip, faces_clip, spoken
-from tests.material import DrawnFace, draw, encoded
 from tests.sounds import silence, sine, speech, wav
 from tests.provenance import exif_with_preview, preview, saved
 from tests.provenance import noise as scenery
+from tests.material import SHARED, DrawnFace, draw, encoded
 
 ANALYZERS = list(load_builtin())
 RNG = np.random.default_rng(0)
@@ -28,6 +29,16 @@ RNG = np.random.default_rng(0)
 
 def noise(height_px, width_px):
     return RNG.integers(0, 256, (height_px, width_px, 3), np.uint8)
+
+
+def alive():
+    """A face of 6 s that sways and whose colour beats 84 times a minute."""
+    beats = 1 + 0.02 * np.sin(2 * np.pi * 1.4 * np.arange(76) / 12.5)
+    faces = [DrawnFace(x_px=90 + 4 * np.sin(n / 9), y_px=80, radius_px=45) for n in range(len(beats))]
+    drawn = [draw(face, size_px=(200, 160)).astype(float) for face in faces]
+    light = np.array([0.3, 1.0, 0.6])
+    beating = (x * (1 + (beat - 1) * light) for x, beat in zip(drawn, beats, strict=True))
+    return clip([np.rint(x).astype(np.uint8) for x in beating], 12.5)
 
 
 @functools.cache
@@ -48,6 +59,7 @@ def files():
         "moving.mp4": moving,
         "still.mp4": clip([face] * 12),
         "one-frame.mp4": clip([noise(66, 98)]),
+        "alive.mp4": alive(),
         "spoken.mkv": spoken(moving, speech(1.2)),
         "mute.mkv": spoken(moving, silence(1.2)),
         "speech.wav": wav(speech(3.0)),
@@ -62,6 +74,13 @@ def files():
 @pytest.fixture(params=ANALYZERS, ids=[each.name for each in ANALYZERS])
 def analyzer(request):
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def assets(monkeypatch):
+    """Lets faces be found by the better finder where its weights are."""
+    if (SHARED / "assets").is_dir():
+        monkeypatch.setenv("DEEPSCAN_ASSETS", str(SHARED / "assets"))
 
 
 @functools.cache
@@ -83,7 +102,10 @@ def test_it_says_what_it_looks_at_and_what_it_measures(analyzer):
 
 
 def test_it_measures_something_in_some_file(analyzer):
-    assert any(not evidence.reason for evidence in said(analyzer.name).values())
+    reasons = {evidence.reason for evidence in said(analyzer.name).values()}
+    if default_finder() == "haar" and "" not in reasons and "no-face" in reasons:
+        pytest.skip("it needs more points of a face than the eyes, and the finder's weights are absent")
+    assert "" in reasons
 
 
 def test_evidence_holds_every_measure_and_all_of_it_is_finite(analyzer):
