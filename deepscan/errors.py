@@ -16,7 +16,8 @@
     │   ├── NoPictureError       it holds no picture of the kind that is judged
     │   ├── NoFaceError          no face was found
     │   ├── NoSoundError         it holds no sound, or nothing but silence
-    │   └── TooShortError        it ends before there is enough to judge
+    │   ├── TooShortError        it ends before there is enough to judge
+    │   └── NoMapError           the detector has nothing that a heat map of this kind could show
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
     │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
@@ -109,6 +110,12 @@ class TooShortError(AbstainError):
     """The media ends before there is enough to judge."""
 
     reason = "too-short"
+
+
+class NoMapError(AbstainError):
+    """The detector judged the media, but a heat map of this kind cannot show how."""
+
+    reason = "no-map"
 
 
 class AssetError(DeepscanError):

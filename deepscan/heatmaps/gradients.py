@@ -1,0 +1,134 @@
+"""Integrated gradients (Sundararajan, Taly and Yan, ICML 2017): what every input adds to the logit.
+
+Gradients are averaged on the straight way from an input without detail to the real one; times the distance
+they add up to the difference of the two logits.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepscan.detector import Detector
+from deepscan.errors import NoMapError
+from deepscan.heatmaps import METHODS, Method
+from deepscan.heatmaps.placing import MEASURES, Drawing, Maps, draw
+from deepscan.heatmaps.subject import (
+    Canvas,
+    Subject,
+    blank,
+    canvas_of,
+    copied,
+    empty_inputs,
+    tensors_of,
+)  # fmt: skip
+
+STEPS = 32
+"""Points on the way. They lie closer at its begin, where residuals leave the range that is cut off."""
+
+CELLS = 32
+"""Longest side of a map; single pixels are too noisy to be looked at."""
+
+GAP = "completeness_gap_share"
+"""Measurement: by how much the parts miss the difference of the logits, as a share of it."""
+
+LIMITS = (
+    "The map shares the logit among places by how it changes as detail fades in; other ways of fading "
+    "give other maps. It shows what the network used, not what is forged."
+)
+
+
+def attributions(
+    network: nn.Module, inputs: dict[str, Tensor], column: str, begin: Tensor, steps: int = STEPS
+) -> tuple[Tensor, Tensor]:
+    """Return what each value adds to the logit, and the difference of the logits that it adds up to.
+
+    Args:
+        network: Gives ``logit`` and lets gradients of its inputs through.
+        inputs: What it reads, B Examples.
+        column: Which of the inputs is faded in.
+        begin: Where it begins, in a shape that broadcasts to the input's.
+        steps: Points on the way, each in the middle of its stretch.
+
+    Returns:
+        float32 in the shape of the input, and float32 [B].
+
+    Raises:
+        NoMapError: The logit has no gradient with respect to the input.
+    """
+    distance = inputs[column].float() - begin
+
+    def logit_at(share: float) -> tuple[Tensor, Tensor]:
+        point = (begin + share * distance).requires_grad_()
+        logit_B = network(**{**inputs, column: point})["logit"]
+        if not logit_B.requires_grad:
+            msg = (
+                "The network counts or rounds what it reads, so its logit has no gradient; ask for occlusion."
+            )
+            raise NoMapError(msg)
+        return point, logit_B
+
+    total = torch.zeros_like(distance)
+    for number in range(steps):
+        # Equal stretches of u in [0, 1], the share being its square.
+        u = (number + 0.5) / steps
+        point, logit_B = logit_at(u * u)
+        total += torch.autograd.grad(logit_B.sum(), point)[0] * (2 * u / steps)
+    return distance * total, (logit_at(1.0)[1] - logit_at(0.0)[1]).detach()
+
+
+def gradient_maps(subject: Subject) -> tuple[Maps, float]:
+    """Return the maps of all Examples, in logits a cell, and the largest gap in their sums.
+
+    Raises:
+        NoMapError: There is no gradient.
+    """
+    canvas = canvas_of(subject.detector)
+    inputs = subject.inputs
+    begins = blank(inputs[canvas.column], canvas)
+    maps, gaps = [], []
+    with copied(subject.detector) as network:
+        # One Example after the other: each of a clip takes the memory of a training step.
+        for number in range(len(subject.examples)):
+            one = slice(number, number + 1)
+            tensors = tensors_of(network, {name: array[one] for name, array in inputs.items()})
+            begin = tensors_of(network, {"": begins[one]})[""]
+            parts, change_B = attributions(network, tensors, canvas.column, begin)
+            gaps.append(float((parts.sum() - change_B).abs() / change_B.abs().clamp_min(1e-6)))
+            maps.append(_cells(parts, canvas).cpu().numpy())
+    return np.concatenate(maps), max(gaps)
+
+
+def _cells(parts: Tensor, canvas: Canvas) -> Tensor:
+    """Add values up over colours and over cells: [1, ...] -> [1, T, h, w]."""
+    height, width = canvas.size
+    planes = (parts.sum(-1) if canvas.frames else parts).reshape(1, -1, height, width)
+    rows, columns = min(height, CELLS), min(width, CELLS)
+    return functional.adaptive_avg_pool2d(planes, (rows, columns)) * (height * width / (rows * columns))
+
+
+def _check(detector: Detector) -> None:
+    canvas, inputs = canvas_of(detector), empty_inputs(detector)
+    with copied(detector) as network:
+        begin = tensors_of(network, {"": blank(inputs[canvas.column], canvas)})[""]
+        attributions(network, tensors_of(network, inputs), canvas.column, begin, steps=1)
+
+
+def _draw(subject: Subject) -> Drawing:
+    maps_BThw, gap = gradient_maps(subject)
+    drawing = draw(subject, maps_BThw, "Integrated gradients")
+    drawing.measurements[GAP] = gap
+    return drawing
+
+
+METHODS.register(
+    "integrated-gradients",
+    Method(
+        name="integrated-gradients",
+        summary="What each place adds to the logit as its detail fades in",
+        limits=LIMITS,
+        measures=(*MEASURES, GAP),
+        check=_check,
+        draw=_draw,
+    ),
+)
