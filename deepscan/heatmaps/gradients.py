@@ -6,15 +6,14 @@ they add up to the difference of the two logits.
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from deepscan.detector import Detector
 from deepscan.errors import NoMapError
 from deepscan.heatmaps import METHODS, Method
 from deepscan.heatmaps.placing import MEASURES, Drawing, Maps, draw
 from deepscan.heatmaps.subject import (
-    Canvas,
     Subject,
     blank,
     canvas_of,
@@ -29,12 +28,13 @@ STEPS = 32
 CELLS = 32
 """Longest side of a map; single pixels are too noisy to be looked at."""
 
-GAP = "completeness_gap_share"
-"""Measurement: by how much the parts miss the difference of the logits, as a share of it."""
+CHANGE, GAP = "change_logits", "completeness_gap_logits"
+"""Measurements of the most suspicious part: how much higher its logit is than without any detail, and by how
+much the map, which should add up to that, misses it."""
 
 LIMITS = (
-    "The map shares the logit among places by how it changes as detail fades in; other ways of fading "
-    "give other maps. It shows what the network used, not what is forged."
+    "The map shares the logit among places by how it changes as detail fades in from a plain colour or from "
+    "silence. Where a network takes smoothness for a trace, the beginning looks forged and the map misleads."
 )
 
 
@@ -77,8 +77,8 @@ def attributions(
     return distance * total, (logit_at(1.0)[1] - logit_at(0.0)[1]).detach()
 
 
-def gradient_maps(subject: Subject) -> tuple[Maps, float]:
-    """Return the maps of all Examples, in logits a cell, and the largest gap in their sums.
+def gradient_maps(subject: Subject) -> tuple[Maps, NDArray[np.float32]]:
+    """Return the maps of all Examples, in logits a cell, and what each should add up to, float32 [B].
 
     Raises:
         NoMapError: There is no gradient.
@@ -86,7 +86,7 @@ def gradient_maps(subject: Subject) -> tuple[Maps, float]:
     canvas = canvas_of(subject.detector)
     inputs = subject.inputs
     begins = blank(inputs[canvas.column], canvas)
-    maps, gaps = [], []
+    maps, changes = [], []
     with copied(subject.detector) as network:
         # One Example after the other: each of a clip takes the memory of a training step.
         for number in range(len(subject.examples)):
@@ -94,17 +94,19 @@ def gradient_maps(subject: Subject) -> tuple[Maps, float]:
             tensors = tensors_of(network, {name: array[one] for name, array in inputs.items()})
             begin = tensors_of(network, {"": begins[one]})[""]
             parts, change_B = attributions(network, tensors, canvas.column, begin)
-            gaps.append(float((parts.sum() - change_B).abs() / change_B.abs().clamp_min(1e-6)))
-            maps.append(_cells(parts, canvas).cpu().numpy())
-    return np.concatenate(maps), max(gaps)
+            changes.append(change_B.cpu().numpy())
+            planes = (parts.sum(-1) if canvas.frames else parts).reshape(-1, *canvas.size)
+            maps.append(cells(planes.cpu().numpy()))
+    return np.stack(maps), np.concatenate(changes)
 
 
-def _cells(parts: Tensor, canvas: Canvas) -> Tensor:
-    """Add values up over colours and over cells: [1, ...] -> [1, T, h, w]."""
-    height, width = canvas.size
-    planes = (parts.sum(-1) if canvas.frames else parts).reshape(1, -1, height, width)
-    rows, columns = min(height, CELLS), min(width, CELLS)
-    return functional.adaptive_avg_pool2d(planes, (rows, columns)) * (height * width / (rows * columns))
+def cells(planes_THW: NDArray[np.float32], most: int = CELLS) -> NDArray[np.float32]:
+    """Add values up over cells whose sides differ by a pixel at most, [T, H, W] -> [T, h, w]."""
+    for axis in (1, 2):
+        extent = planes_THW.shape[axis]
+        begins = np.arange(min(extent, most)) * extent // min(extent, most)
+        planes_THW = np.add.reduceat(planes_THW, begins, axis=axis)
+    return planes_THW
 
 
 def _check(detector: Detector) -> None:
@@ -115,9 +117,10 @@ def _check(detector: Detector) -> None:
 
 
 def _draw(subject: Subject) -> Drawing:
-    maps_BThw, gap = gradient_maps(subject)
+    maps_BThw, change_B = gradient_maps(subject)
     drawing = draw(subject, maps_BThw, "Integrated gradients")
-    drawing.measurements[GAP] = gap
+    drawing.measurements[CHANGE] = float(change_B[0])
+    drawing.measurements[GAP] = abs(float(maps_BThw[0].sum() - change_B[0]))
     return drawing
 
 
@@ -127,7 +130,7 @@ METHODS.register(
         name="integrated-gradients",
         summary="What each place adds to the logit as its detail fades in",
         limits=LIMITS,
-        measures=(*MEASURES, GAP),
+        measures=(*MEASURES, CHANGE, GAP),
         check=_check,
         draw=_draw,
     ),

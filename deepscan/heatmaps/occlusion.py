@@ -15,7 +15,7 @@ from deepscan.heatmaps.subject import Canvas, Subject, blank, canvas_of
 from deepscan.modalities import Example
 
 CELL_PX = 16
-"""Distance of the places that are hidden, unless they would be too many or too few; they are twice as wide."""
+"""Distance of the places that are hidden, unless they became too many or too few; they are twice as wide."""
 
 FEWEST, MOST, MOST_OF_CLIP = 4, 14, 7
 """Places along a side: of clips fewer, because all frames of an Example are judged for each."""
