@@ -22,6 +22,7 @@
     │   └── TooShortError        it ends before there is enough to judge
     │   └── NotInstalledError    what is needed to look at it is not installed
     │   └── UnclearError         what would be measured is lost in noise
+    │   └── NoMapError           the detector has nothing that a heat map of this kind could show
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
     │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
@@ -134,6 +135,10 @@ class UnclearError(AbstainError):
     """What would be measured is there, but lost in noise."""
 
     reason = "unclear"
+class NoMapError(AbstainError):
+    """The detector judged the media, but a heat map of this kind cannot show how."""
+
+    reason = "no-map"
 
 
 class AssetError(DeepscanError):

@@ -40,6 +40,12 @@ class Format:
     load: Callable[[nn.Module, pathlib.Path, str], Runner]
 
 
+def network_of(runner: Runner) -> nn.Module | None:
+    """Return the PyTorch module that a runner runs; None = it has none, so that no gradient can be taken."""
+    module = getattr(runner, "module", None)
+    return module if isinstance(module, nn.Module) else None
+
+
 FORMATS: Registry[Format] = Registry("weights format")
 
 

@@ -14,7 +14,7 @@ from deepscan.errors import AbstainError, UnknownNameError
 from deepscan.media.source import Media
 from deepscan.recipe import Augment
 from deepscan.registry import Registry, nearest
-from deepscan.verdict import MediaFacts, Region
+from deepscan.verdict import Box, MediaFacts, Region
 
 Example = dict[str, NDArray[Any]]
 """Fixed-shape arrays by column name, as declared by ``Prep.columns``; no batch axis."""
@@ -122,6 +122,9 @@ class Modality:
         moments: Where in the media the moments of an Example are that a model tells apart: ``(example,
             count) -> regions``, at most ``count``, those of the first moments. None = there are none.
         forgeries: Ways of making pseudo-fakes, by the name that a recipe gives.
+        shown: Which squares of the upright picture the pixels of an Example show, margins included:
+            ``(example, prep, (width, height) in px) -> boxes``, one a picture of it that is no padding.
+            They may reach beyond the picture. None = its pixels cannot be laid over the media.
     """
 
     name: str
@@ -134,6 +137,7 @@ class Modality:
     example: MediaFacts
     moments: Callable[[Example, int], list[Region]] | None = None
     forgeries: Mapping[str, Forgery] = dataclasses.field(default_factory=dict)
+    shown: Callable[[Example, Any, tuple[int, int]], list[Box]] | None = None
 
     def forgery(self, kind: str) -> Forgery:
         """Return a way of making pseudo-fakes.

@@ -314,8 +314,21 @@ def _aggregate(logits: NDArray[np.float32]) -> float:
 
 
 def _locate(example: Example) -> Region:
+    return Region(box=_box(example))
+
+
+def _shown(example: Example, prep: ImagePrep, size_px: tuple[int, int]) -> list[Box]:
+    left, top, right, bottom = box = _box(example)
+    side_px = min(size_px)
+    sides_px = ((right - left) * size_px[0], (bottom - top) * size_px[1])
+    central = prep.no_face == "center" and all(abs(side - side_px) < 1 for side in sides_px)
+    margin = 0.0 if central or prep.region == "whole" else prep.margin
+    return [settings.square_around(box, size_px, margin)]
+
+
+def _box(example: Example) -> Box:
     left, top, right, bottom = example["box"].tolist()
-    return Region(box=(left, top, right, bottom))
+    return left, top, right, bottom
 
 
 MODALITIES.register(
@@ -328,6 +341,7 @@ MODALITIES.register(
         augment=augment_pixels,
         aggregate=_aggregate,
         locate=_locate,
+        shown=_shown,
         example=MediaFacts(
             name="photo.jpg",
             kind="image",

@@ -8,6 +8,7 @@ from deepscan import config
 from deepscan.errors import ConfigError
 from deepscan.media import assets
 from deepscan.media.faces import Finder, default_finder
+from deepscan.verdict import Box
 
 FinderChoice = Literal["auto", "yunet", "haar"]
 """A finder of faces by name, or ``auto``: the best on the machine, to be chosen before anything runs."""
@@ -47,6 +48,29 @@ def available_finder(finder: FinderChoice) -> Finder:
     if available in assets.ASSETS:
         assets.require(available)
     return available
+
+
+def square_around(box: Box, size_px: tuple[int, int], margin: float) -> Box:
+    """Return the square that ``faces.align_crop`` cuts around a face, as fractions of the picture.
+
+    The turn that levels the eyes is left out, and a face that the edge of the picture cuts off is taken to
+    end there: both move the square by a small part of the face.
+
+    Args:
+        box: The face as fractions of the picture.
+        size_px: Width and height of the picture.
+        margin: Share of the face that is added on each side.
+    """
+    width, height = size_px
+    left, top, right, bottom = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    half_px = max(1.0, right - left, bottom - top) * (0.5 + margin)
+    x_px, y_px = (left + right) / 2, (top + bottom) / 2
+    return (
+        (x_px - half_px) / width,
+        (y_px - half_px) / height,
+        (x_px + half_px) / width,
+        (y_px + half_px) / height,
+    )
 
 
 def digest(prep: Any, version: int, finder: FinderChoice | None = None) -> str:

@@ -270,6 +270,11 @@ def _locate(example: Example) -> Region:
     return Region(box=box, start_s=moments[0].start_s, end_s=moments[-1].end_s)
 
 
+def _shown(example: Example, prep: VideoPrep, size_px: tuple[int, int]) -> list[Box]:
+    seen = int(example["mask"].sum())
+    return [settings.square_around(_box(box), size_px, prep.margin) for box in example["box"][:seen]]
+
+
 def _box(values: NDArray[np.float32]) -> Box:
     left, top, right, bottom = values.tolist()
     return left, top, right, bottom
@@ -285,6 +290,7 @@ MODALITIES.register(
         augment=augment_frames,
         aggregate=_aggregate,
         locate=_locate,
+        shown=_shown,
         example=MediaFacts(
             name="clip.mp4",
             kind="video",

@@ -24,7 +24,8 @@ class ModelSpec:
 
     The module takes the Prep's inputs as keyword arguments, with a batch axis first (``pixels`` uint8
     [B, H, W, 3] for a picture), normalises them itself and returns a dict with at least ``"logit"``,
-    float32 [B], > 0 for fake. In evaluation it may add
+    float32 [B], > 0 for fake. Heat maps ask for gradients of its inputs: pixels then come as floats in
+    [0, 255], and the logit of a network that counts or rounds has none. In evaluation it may add
 
     - ``"moment_logit"`` and ``"attention"``, float32 [B, T], for the T moments that it tells apart:
       the logit of each alone, and the shares they have in ``logit``, which is their weighted sum; shares

@@ -31,7 +31,13 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).mul(255).view(3, 1, 1))
 
     def forward(self, pixels_BHWC: Tensor) -> Tensor:
-        """Return the normalised picture, float [B, 3, H, W], channels last in memory."""
-        assert pixels_BHWC.dtype == torch.uint8, "already normalised pixels would be normalised again"
+        """Return the normalised picture, float [B, 3, H, W], channels last in memory.
+
+        Args:
+            pixels_BHWC: uint8; or float in [0, 255] that asks for a gradient.
+        """
+        # Floats that ask for a gradient are pixels of a heat map, on the same scale.
+        raw = pixels_BHWC.dtype == torch.uint8 or pixels_BHWC.requires_grad
+        assert raw, "already normalised pixels would be normalised again"
         x_BCHW = pixels_BHWC.permute(0, 3, 1, 2).to(self.mean.dtype)
         return (x_BCHW - self.mean) / self.std

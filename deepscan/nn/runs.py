@@ -75,5 +75,5 @@ def reduced(x_BCHW: Tensor, scale: int) -> Tensor:
 def histogram(values_NK: Tensor, bins: int) -> Tensor:
     """Return how often each value in [0, bins) occurs in each row, float [N, bins]."""
     offset = torch.arange(len(values_NK), device=values_NK.device, dtype=torch.int32)[:, None] * bins
-    counts = torch.bincount((values_NK + offset).flatten(), minlength=len(values_NK) * bins)
+    counts = torch.bincount((values_NK.int() + offset).flatten(), minlength=len(values_NK) * bins)
     return counts.view(len(values_NK), bins).float()

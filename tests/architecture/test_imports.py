@@ -21,7 +21,7 @@ LAYERS = (
     {"formats"},
     {"bundle"},
     {"detector"},
-    {"ensemble"},
+    {"ensemble", "heatmaps"},
     {"pipeline"},
     {"isolation"},
     {"deepscan"},
