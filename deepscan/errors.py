@@ -4,7 +4,8 @@
 
     DeepscanError
     ├── ConfigError              a setting is unknown, malformed or contradicts another
-    │   └── UnknownNameError     a name is in no registry; the message names the nearest one
+    │   ├── UnknownNameError     a name is in no registry; the message names the nearest one
+    │   └── NoBrowserError       a report is to be printed, and no browser that prints is on this machine
     ├── MediaError               a file cannot be read as media
     │   ├── EmptyMediaError      it holds no bytes
     │   ├── UnsupportedMediaError  its content is of no kind that deepscan reads
@@ -53,6 +54,10 @@ class ConfigError(DeepscanError):
 
 class UnknownNameError(ConfigError):
     """A name is in no registry."""
+
+
+class NoBrowserError(ConfigError):
+    """A report is to be printed, and no browser that prints is on this machine."""
 
 
 class MediaError(DeepscanError):

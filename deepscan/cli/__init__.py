@@ -19,6 +19,7 @@ from deepscan.cli import (
     experimenting,
     importing,
     judging,
+    reporting,
     scoring,
     serving,
     training,
@@ -32,6 +33,7 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=F
 app.add_typer(training.app)
 app.add_typer(tuning.app)
 app.add_typer(judging.app)
+app.add_typer(reporting.app)
 app.add_typer(scoring.app)
 app.add_typer(serving.app)
 app.add_typer(experimenting.app)

@@ -47,10 +47,10 @@ def predict(
     if timeline and as_json:
         msg = "With --json the parts of every score tell the seconds already; leave out --timeline."
         raise ConfigError(msg)
-    cases = _cases(files or [], video, audio)
+    cases = cases_of(files or [], video, audio)
     use_plugin(plugin)
     chosen = select(bundle, fusion or ())
-    detectors = _load(chosen, device, frames)
+    detectors = load_all(chosen, device, frames)
     analyzers = tuple(load_builtin()) if evidence else ()
     verdicts: list[Verdict] = []
     failed: MediaError | None = None
@@ -70,7 +70,7 @@ def predict(
         raise typer.Exit(exit_code(failed))
 
 
-def _cases(
+def cases_of(
     files: list[pathlib.Path], video: pathlib.Path | None, audio: pathlib.Path | None
 ) -> "dict[str, Callable[[], Media]]":
     """Return how each file is read, by the name that it is printed under."""
@@ -89,7 +89,8 @@ def _cases(
     return cases
 
 
-def _load(chosen: "Selection", device: str, frames: int | None) -> "list[Detector]":
+def load_all(chosen: "Selection", device: str, frames: int | None) -> "list[Detector]":
+    """Load the bundles that were chosen, to look at ``frames`` frames of a clip where that is given."""
     from deepscan.detector import Detector
     from deepscan.pipeline import resample
 

@@ -190,6 +190,9 @@ def _decode(track: VideoStream, stored: Packets, wanted: list[int]) -> Iterator[
     runs = _runs(stored, chosen) if exact else [range(len(stored))]
     skipping = chosen if exact and context.name in _SKIPPING else None
     said: set[str | None] = set()
+    if runs and runs[0].start:
+        # Encoders name themselves in the first packet only, and FFmpeg decodes 4:4:4 of older ones by that.
+        collections.deque(_decode_run(context, stored[:1], None, said), maxlen=0)
     frames: Iterator[VideoFrame] = itertools.chain.from_iterable(
         _decode_run(context, stored[run.start : run.stop], skipping, said) for run in runs
     )

@@ -120,8 +120,11 @@ def test_window_decodes_only_from_the_key_frame_before(film, monkeypatch):
         lambda context, packet, said: given.append(packet) or decode(context, packet, said),
     )
     sampled(film, kind="window", center_s=1.6, span_s=0.1, count=2)
-    assert 1 <= len([packet for packet in given if packet is not None]) <= 10
-    assert given[0].is_keyframe
+    packets = [packet for packet in given if packet is not None]
+    assert 2 <= len(packets) <= 11
+    assert packets[0].pts < packets[1].pts, "the first packet of the clip says how to decode the others"
+    assert packets[0].is_keyframe
+    assert packets[1].is_keyframe
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "mpeg2video"])
@@ -255,6 +258,8 @@ def test_real_clips_give_the_frames_that_full_decoding_gives():
     for path in sorted(shared("media/video").rglob("*.mp4"))[::12]:
         media = Media.from_path(path)
         found = list(media.frames(Sampling()))
+        # FFmpeg decodes 4:4:4 of x264 before build 151 in another way, and the build is told at the begin only.
+        late = Sampling(kind="rate", start_s=media.facts.duration_s - 1, rate_hz=1.0)
         wanted_s = (np.arange(16) + 0.5) / 16 * media.facts.duration_s
         assert np.abs(np.array([frame.time_s for frame in found]) - wanted_s).max() < 0.1
         with av.open(str(path)) as container:
@@ -262,6 +267,6 @@ def test_real_clips_give_the_frames_that_full_decoding_gives():
             every = {round(frame.time, 4): frame for frame in container.decode(video=0)}
         assert all(
             np.array_equal(each.picture_HWC, every[round(each.time_s, 4)].to_ndarray(format="rgb24"))
-            for each in found[::5]
+            for each in [*found[::5], *media.frames(late)]
         )
         assert len({each.picture_HWC.tobytes() for each in found}) == 16

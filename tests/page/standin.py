@@ -8,13 +8,16 @@ import threading
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from deepscan.evidence.exhibits import heat_map
 from deepscan.serving.page import add_page
 from deepscan.verdict import (
     Abstention,
+    Curve,
     Evidence,
     MediaFacts,
     Part,
@@ -41,9 +44,25 @@ ABSTENTION = Abstention(
     reason="no-face",
     message="No face of 32 px or more.",
 )
-EVIDENCE = Evidence(
+VOICE = Evidence(
     analyzer="voice", summary="A voice of about 140 Hz.", limits="Rooms and microphones change all of these.",
-    measurements={"pitch_median_hz": 140.25, "shimmer_percent_spread": 2.0},
+    measurements={"pitch_median_hz": 140.25, "shimmer_percent_spread": 2.0}, group="voice", finding="unusual",
+    curves=(
+        Curve(
+            name="pitch", caption="The pitch of the voice.", x=(0.0, 1.0, 2.0, 3.0, 4.0),
+            y=(130.0, 150.0, None, 140.0, 120.0), x_unit="s", unit="hz", spans=((3.0, 9.0),),
+        ),
+    ),
+)  # fmt: skip
+SIGNED = Evidence(
+    analyzer="credentials", summary="A signature holds.", limits="Whoever has the key signs.",
+    measurements={}, group="provenance", finding="telling",
+    declaration="Example Corp. says: <b>made</b> by a generator.",
+    facts={"signed_by": "Example <i>Corp.</i>"},
+)  # fmt: skip
+SILENT = Evidence(
+    analyzer="blinks", summary="No eye was seen.", limits="", measurements={}, group="face", finding="none",
+    reason="no-face",
 )  # fmt: skip
 
 
@@ -85,6 +104,21 @@ def of_clip(facts: MediaFacts) -> Verdict:
         facts = dataclasses.replace(facts, width_px=None, height_px=None, kind="audio", container="wav")
         return verdict(facts, "fake", 0.78, score("voices", 0.35, heard))
     return verdict(facts, "fake", 0.78, score("faces", 0.9, seen), score("voices", 0.35, heard))
+
+
+def testimony(facts: MediaFacts) -> tuple[Evidence, ...]:
+    """Evidence of all findings; a map where there is a picture to lie over."""
+    if not facts.width_px:
+        return VOICE, SILENT
+    start_s, end_s = (1.0, 1.5) if facts.duration_s else (None, None)
+    rising_HW = np.tile(np.linspace(0, 1, 32), (24, 1))
+    where = Region(box=FACE, start_s=start_s, end_s=end_s)
+    seen = heat_map("attribution", "Where the detector found its traces.", rising_HW, (0, 1), where)
+    looked = Evidence(
+        analyzer="faces map", summary="It looked at the right.", limits="It shows what moved the score.",
+        measurements={}, group="model", pictures=(seen,),
+    )  # fmt: skip
+    return VOICE, looked, SILENT, SIGNED
 
 
 def judged(name: str, size_bytes: int) -> Verdict:
@@ -132,14 +166,13 @@ class StandIn:
         name, size_bytes = self.forms[-1]["name"], int(self.forms[-1]["bytes"])
         if "slow" in name:
             await self.opened()
-        answer = to_dict(judged(name, size_bytes)) | {"field_of_tomorrow": 1}
-        explained = "explain" in self.forms[-1]
-        return JSONResponse(answer | {"evidence": [dataclasses.asdict(EVIDENCE)] if explained else []})
+        said = self.explained(judged(name, size_bytes))
+        return JSONResponse(to_dict(said) | {"field_of_tomorrow": 1})
 
     async def start(self, request: Request) -> JSONResponse:
         if (refused := await self.received(request)) is not None:
             return refused
-        said = judged(self.forms[-1]["name"], int(self.forms[-1]["bytes"]))
+        said = self.explained(judged(self.forms[-1]["name"], int(self.forms[-1]["bytes"])))
         steps = [("queued", 0), ("running", 1), ("done", 2)]
         if "lost" in said.media.name:
             steps[-1] = ("failed", 1)
@@ -147,6 +180,10 @@ class StandIn:
         job_id = f"job-{len(self.jobs)}"
         self.jobs[job_id] = (said, states)
         return self.told(job_id, 202)
+
+    def explained(self, said: Verdict) -> Verdict:
+        evidence = testimony(said.media) if "explain" in self.forms[-1] else ()
+        return dataclasses.replace(said, evidence=evidence)
 
     async def follow(self, job_id: str) -> JSONResponse:
         return self.told(job_id, 200)

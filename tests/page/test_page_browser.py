@@ -79,11 +79,98 @@ def test_boxes_lie_over_the_faces_of_the_picture(reader):
 
 def test_evidence_tells_what_it_cannot_tell(reader):
     reader.judged("photo.png")
-    reader.one(".scores summary").click()
-    evidence = reader.text(".part:has(table)")
+    reader.one(".unusual summary").click()
+    evidence = reader.text(".part:has(.group)")
     assert "no vote" in evidence
+    assert "Unusual: few genuine files have this" in evidence
     assert "pitch median 140 Hz shimmer, spread 2 %" in evidence
     assert "What this cannot tell: Rooms and microphones change all of these." in evidence
+
+
+def test_what_is_declared_stands_above_the_verdict_and_is_text(reader):
+    reader.judged("photo.png")
+    shown = reader.text(".result")
+    declared = (
+        "What the file declares, with a valid signature Example Corp. says: <b>made</b> by a generator."
+    )
+    assert shown.index(declared) < shown.index("Looks fake")
+    assert "signed by Example <i>Corp.</i>" in shown
+    assert reader.all(".result b, .result i") == []
+
+
+def test_evidence_comes_by_finding_then_by_group(reader):
+    reader.judged("photo.png")
+    titles = "return [...document.querySelectorAll('.group h5')].map((title) => title.textContent)"
+    assert reader.browser.execute_script(titles) == ["Provenance", "Voice", "Where the detectors looked"]
+
+
+def test_an_analyzer_that_could_not_measure_says_why(reader):
+    reader.judged("photo.png")
+    assert (
+        "What could not be judged, and why blinks a measure without a vote No face was found. No eye was"
+        in (reader.text(".result"))
+    )
+
+
+def test_a_curve_has_axes_gaps_and_what_stands_out(reader):
+    reader.judged("photo.png")
+    chart = reader.one(".curve svg")
+    assert chart.get_attribute("aria-label") == "The pitch of the voice. From 120 to 150 Hz."
+    assert reader.one(".curve path").get_attribute("d").count("M") == 2
+    left, _, right, _ = rectangle(reader, ".curve .span")
+    plot = rectangle(reader, ".curve line:nth-of-type(1)"), rectangle(reader, ".curve svg")
+    assert 0 < right - left < (plot[1][2] - plot[1][0]) / 3, "a span ends where the chart does"
+    assert "s Hz" in " ".join(text.text for text in reader.all(".curve text")[-2:])
+    assert "What stands out is shaded." in reader.text(".curve")
+
+
+MAP_VALUES = """
+const canvas = document.querySelector(arguments[0]);
+const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+const at = (x) => [...data.slice(4 * x, 4 * x + 4)];
+return [at(0), at(canvas.width - 1)];
+"""
+
+
+def test_a_map_stands_alone_and_lies_over_its_place_where_it_is_asked_for(reader):
+    reader.judged("photo.png")
+    reader.until(lambda: reader.all(".plate canvas[data-painted]"))
+    assert reader.browser.execute_script(MAP_VALUES, ".plate canvas") == [
+        [0, 0, 0, 255],
+        [255, 255, 255, 255],
+    ]
+    assert reader.one(".plate canvas").get_attribute("aria-label") == "Where the detector found its traces."
+    assert reader.text(".scale") == "0 1"
+    button = reader.one(".plate button")
+    button.click()
+    reader.until(lambda: reader.all(".frame .map[data-painted]"))
+    low, high = reader.browser.execute_script(MAP_VALUES, ".frame .map")
+    assert low[3] == 0, "what is low lets the picture through"
+    assert (high[0], high[3]) == (255, 230)
+    assert button.get_attribute("aria-pressed") == "true"
+    frame, laid = rectangle(reader, ".frame img"), rectangle(reader, ".map")
+    shares = [(edge - frame[n % 2]) / (frame[2 + n % 2] - frame[n % 2]) for n, edge in enumerate(laid)]
+    assert shares == pytest.approx([0.275, 0.2, 0.725, 0.75], abs=0.01)
+    slider = (
+        "const s = document.querySelector('.fader input'); s.value = 30; s.dispatchEvent(new Event('input'))"
+    )
+    reader.browser.execute_script(slider)
+    assert reader.one(".map").value_of_css_property("opacity") == "0.3"
+    reader.one(".fader button").click()
+    assert reader.all(".map") == []
+    assert button.get_attribute("aria-pressed") == "false"
+    assert not reader.one(".fader").is_displayed()
+
+
+def test_a_map_of_a_moment_goes_there_and_lasts_no_longer(reader):
+    reader.judged("clip.mkv")
+    reader.one(".plate button").click()
+    shown = "return document.querySelector('video').currentTime"
+    reader.until(lambda: reader.browser.execute_script(shown) == pytest.approx(1.25))
+    assert reader.one(".map").is_displayed()
+    reader.all(".moment")[-1].click()
+    reader.until(lambda: reader.browser.execute_script(shown) > 1.5)
+    reader.until(lambda: not reader.one(".map").is_displayed())
 
 
 def test_without_evidence_none_is_asked_for(reader, service):
@@ -103,9 +190,9 @@ def test_a_clip_has_a_timeline_thumbnails_and_its_sound(reader):
         "return [b.offsetLeft / t.clientWidth, b.offsetHeight / t.clientHeight]"
     )
     assert places == pytest.approx([1.5 / CLIP_S, 0.93], abs=0.03)
-    reader.until(lambda: len(reader.all("canvas[data-painted]")) == len(reader.all("canvas")) >= 3)
+    reader.until(lambda: len(reader.all(".moment [data-painted]")) == len(reader.all(".moments canvas")) >= 3)
     inks = reader.browser.execute_script(
-        "return [...document.querySelectorAll('canvas')].map((c) =>"
+        "return [...document.querySelectorAll('.moments canvas')].map((c) =>"
         " new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size)"
     )
     assert min(inks) > 20
@@ -362,7 +449,7 @@ def test_nothing_is_loaded_from_another_host(reader):
 
 def test_the_report_stands_alone(reader, downloads):
     reader.judged("clip.mkv")
-    reader.until(lambda: len(reader.all("canvas[data-painted]")) == len(reader.all("canvas")) > 0)
+    reader.until(lambda: len(reader.all("canvas[data-painted]")) == len(reader.all("canvas")) > 1)
     buttons = reader.all(".actions button")
     buttons[0].click()
     report = saved(downloads, "deepscan-clip.mkv.html")
@@ -372,7 +459,8 @@ def test_the_report_stands_alone(reader, downloads):
     assert verdict["probability"] == 0.78
     assert "<script" not in report
     assert "<button" not in report
-    assert report.count("data:image/jpeg") == 1 + len(reader.all("canvas"))
+    assert report.count("data:image/jpeg") == 1 + len(reader.all(".moments canvas"))
+    assert report.count("data:image/png") == 1
     reader.browser.get("data:text/html;base64," + base64.b64encode(report.encode()).decode())
     assert "Of files that scored like this one" in reader.text(".answer")
     assert "0:01.5" in reader.text(".moments")

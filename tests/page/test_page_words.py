@@ -1,6 +1,12 @@
 """What the page says of a number, asked of its modules in the browser."""
 
+import dataclasses
+
 import pytest
+
+from deepscan.evidence import ordered
+from deepscan.report import wording
+from deepscan.verdict import Evidence
 
 pytestmark = pytest.mark.browser
 
@@ -68,6 +74,31 @@ def test_a_value_in_words(reader, name, given, said):
 def test_a_verdict_in_words(reader, name, given, contained):
     said = ask(reader, "words", name, given)
     assert contained in (said if isinstance(said, str) else " ".join(said))
+
+
+@pytest.mark.parametrize("name", ["UNITS", "GROUPS", "FINDINGS"])
+def test_the_page_and_the_report_use_the_same_words(reader, name):
+    told = reader.run("return (await import('/static/words.js'))[given[0]]", name)
+    if name == "FINDINGS":
+        told = {finding: (words["title"], words["meaning"]) for finding, words in told.items()}
+    assert told == getattr(wording, name)
+
+
+def test_evidence_is_ordered_as_everywhere(reader):
+    given = [
+        Evidence(
+            analyzer=f"{finding} {group}",
+            summary="",
+            measurements={},
+            limits="",
+            group=group,
+            finding=finding,
+        )
+        for group in ("sync", "of tomorrow", "provenance")
+        for finding in ("ordinary", "none", "telling", "unusual")
+    ]
+    told = ask(reader, "words", "ordered", [dataclasses.asdict(each) for each in given])
+    assert [each["analyzer"] for each in told] == [each.analyzer for each in ordered(given)]
 
 
 def test_one_detector_cannot_disagree(reader):

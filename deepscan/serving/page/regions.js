@@ -16,7 +16,8 @@ export const timed = (part) => part.region.start_s !== null && part.region.start
 /** The middle of a moment: a player that is sent to its begin may stop a frame before it. */
 export const middle = ({ start_s, end_s }) => (start_s + (end_s ?? start_s)) / 2;
 
-const covers = ({ start_s, end_s }, time_s) => start_s <= time_s && time_s <= (end_s ?? start_s);
+/** Whether a region lasts at a time. */
+export const covers = ({ start_s, end_s }, time_s) => start_s <= time_s && time_s <= (end_s ?? start_s);
 
 /**
  * Where the detectors looked at one time, most suspicious first; what several saw in one place is one region.

@@ -52,8 +52,16 @@ function stilled(copy, shown, stage) {
   else if (medium) medium.remove();
   const originals = shown.querySelectorAll("canvas");
   copy.querySelectorAll("canvas").forEach((canvas, number) => {
-    canvas.replaceWith(el("img", { src: originals[number].toDataURL("image/jpeg", 0.8), alt: "" }));
+    canvas.replaceWith(still(originals[number]));
   });
+}
+
+/** A picture of what a canvas shows; a map keeps what is clear in it. */
+function still(canvas) {
+  const src = canvas.dataset.kept ? canvas.toDataURL() : canvas.toDataURL("image/jpeg", 0.8);
+  const made = el("img", { src, alt: canvas.getAttribute("aria-label") ?? "", class: canvas.className });
+  made.style.cssText = canvas.style.cssText;
+  return made;
 }
 
 function plain(button) {

@@ -1,5 +1,7 @@
 // A verdict as a part of the page: the answer, each detector, what could not be judged, evidence, the file.
 import { el } from "./dom.js";
+import { declarations, evidence, silent } from "./evidence.js";
+import { list, part, table } from "./sections.js";
 import { Stage } from "./stage.js";
 import { timeline } from "./timeline.js";
 import * as words from "./words.js";
@@ -16,11 +18,12 @@ export function result(file, verdict, known) {
   const element = el(
     "div",
     { class: "result" },
+    declarations(verdict),
     el("div", { class: "pair" }, stage.element, answer(verdict)),
     timeline(file, verdict, stage),
     scores(verdict, known),
     abstentions(verdict),
-    evidence(verdict),
+    evidence(verdict, stage),
     facts(verdict),
   );
   return { element, stage };
@@ -75,10 +78,6 @@ function ends(uncertainty) {
   return el("p", { class: "ends faint", "aria-hidden": "true" }, genuine, frame, fake);
 }
 
-function part(title, ...children) {
-  return el("section", { class: "part" }, el("h4", {}, title), ...children);
-}
-
 function scores(verdict, known) {
   if (!verdict.scores.length) return null;
   return part(
@@ -110,7 +109,7 @@ function scored(score, known) {
         `${decides(operating)} ${examined(score.parts)} ${words.tested(metrics)}`,
       ),
     ),
-    measures.length > 0 && table(`What ${score.detector} measured`, measures),
+    table(`What ${score.detector} measured`, measures),
   );
 }
 
@@ -133,50 +132,20 @@ function decides(operating) {
 const examined = (parts) =>
   parts.length === 1 ? "It examined 1 part." : `It examined ${parts.length} parts.`;
 
-function table(caption, entries) {
-  const rows = entries.map(([name, value]) => {
-    const { name: plain, unit } = words.measure(name);
-    return el("tr", {}, el("th", { scope: "row" }, plain), el("td", {}, `${words.figure(value)} ${unit}`));
-  });
-  return el(
-    "details",
-    {},
-    el("summary", {}, `${caption} (${entries.length})`),
-    el("table", {}, el("caption", { class: "unseen" }, caption), el("tbody", {}, rows)),
-  );
-}
-
 function abstentions(verdict) {
-  if (!verdict.abstentions.length) return null;
-  const items = verdict.abstentions.map((one) =>
-    el(
-      "li",
-      {},
-      named(one),
-      el("p", {}, `${words.reason(one)}. `, el("span", { class: "faint" }, one.message)),
-    ),
-  );
-  return part("What could not be judged, and why", el("ul", { class: "scores" }, items));
+  const votes = verdict.abstentions.map((one) => absent(named(one), one.reason, one.message));
+  const measures = silent(verdict).map((one) => absent(measured(one), one.reason, one.summary));
+  if (!votes.length && !measures.length) return null;
+  return part("What could not be judged, and why", el("ul", { class: "scores" }, votes, measures));
 }
 
-function evidence(verdict) {
-  if (!verdict.evidence.length) return null;
-  const items = verdict.evidence.map((one) =>
-    el(
-      "li",
-      {},
-      el("p", {}, el("strong", {}, one.analyzer)),
-      el("p", {}, one.summary),
-      table(`Measurements of ${one.analyzer}`, Object.entries(one.measurements)),
-      el("p", { class: "faint" }, el("strong", {}, "What this cannot tell: "), one.limits),
-    ),
-  );
-  return part(
-    "Evidence",
-    el("p", { class: "faint" }, "Measurements that inform you. They have no vote in the probability."),
-    el("ul", { class: "scores" }, items),
-  );
+function absent(who, reason, message) {
+  const why = el("p", {}, `${words.reason({ reason })}. `, el("span", { class: "faint" }, message));
+  return el("li", {}, who, why);
 }
+
+const measured = ({ analyzer }) =>
+  el("p", {}, el("strong", {}, analyzer), el("span", { class: "faint" }, " a measure without a vote"));
 
 function facts(verdict) {
   const { media } = verdict;
@@ -189,15 +158,6 @@ function facts(verdict) {
     ["SHA-256", media.sha256],
     ["Judged by", verdict.bundles.join(", ") || "no detector"],
     ["Time taken", `${(verdict.elapsed_ms / 1000).toFixed(2)} s`],
-  ].filter(([, value]) => value);
-  return el(
-    "details",
-    { class: "part" },
-    el("summary", {}, "About the file"),
-    el(
-      "dl",
-      {},
-      entries.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]),
-    ),
-  );
+  ];
+  return el("details", { class: "part" }, el("summary", {}, "About the file"), list(entries));
 }

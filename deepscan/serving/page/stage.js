@@ -1,17 +1,25 @@
 // Shows the file from the reader's own machine, and over it where the detectors looked.
 import { el } from "./dom.js";
-import { middle, parts, regions, timed } from "./regions.js";
+import { drawn } from "./maps.js";
+import { covers, middle, parts, regions, timed } from "./regions.js";
 import { clock, percent, step, suspicion } from "./words.js";
 
 const UNSHOWN = "This browser cannot show files of this format. The verdict does not depend on that.";
 
-/** The file and its overlay. `time_s` is the moment that is shown; `onTime` hears whenever it changes. */
+const MAP_OPACITY = 70;
+
+/**
+ * The file and its overlay. `time_s` is the moment that is shown, `map` the map that lies over it or null;
+ * `onTime` and `onMap` hear whenever they change.
+ */
 export class Stage {
   constructor(file, verdict) {
     this.url = URL.createObjectURL(file);
     this.facts = verdict.media;
     this.parts = parts(verdict);
     this.listeners = [];
+    this.mapListeners = [];
+    this.map = null;
     const worst = this.parts.filter(timed).sort((a, b) => b.probability - a.probability)[0];
     this.time_s = worst ? middle(worst.region) : 0;
     this.medium = this.#medium(file);
@@ -32,6 +40,24 @@ export class Stage {
 
   onTime(listener) {
     this.listeners.push(listener);
+  }
+
+  onMap(listener) {
+    this.mapListeners.push(listener);
+  }
+
+  /** Lay a map over the file, where and when it belongs; null takes it away. */
+  lay(picture) {
+    this.map = picture;
+    this.laid?.remove();
+    this.laid = picture && this.#laid(picture);
+    this.fader.hidden = !picture;
+    if (picture) {
+      this.frame.append(this.laid);
+      if (timed(picture)) this.seek(middle(picture.region));
+      this.element.scrollIntoView({ block: "nearest" });
+    }
+    for (const listener of this.mapListeners) listener(picture);
   }
 
   /** Free what the browser holds of the file. */
@@ -99,8 +125,30 @@ export class Stage {
 
   #element() {
     const seen = this.facts.width_px;
-    const frame = el("div", { class: seen ? "frame" : "frame sound" }, this.medium, seen && this.layer);
-    return el("figure", { class: "stage" }, frame, seen && this.#caption(), this.notice);
+    this.frame = el("div", { class: seen ? "frame" : "frame sound" }, this.medium, seen && this.layer);
+    this.fader = this.#fader();
+    return el("figure", { class: "stage" }, this.frame, this.fader, seen && this.#caption(), this.notice);
+  }
+
+  #laid(picture) {
+    const made = drawn(picture, true);
+    made.classList.add("map");
+    for (const [name, value] of Object.entries(placed(picture.region.box ?? [0, 0, 1, 1])))
+      made.style.setProperty(name, value);
+    made.style.setProperty("opacity", this.opacity.value / 100);
+    return made;
+  }
+
+  #fader() {
+    const input = () => this.laid?.style.setProperty("opacity", this.opacity.value / 100);
+    this.opacity = el("input", { type: "range", min: 0, max: 100, value: MAP_OPACITY, on: { input } });
+    const hide = el(
+      "button",
+      { type: "button", class: "quiet", on: { click: () => this.lay(null) } },
+      "Take the map away",
+    );
+    const label = el("label", {}, "Opacity of the map ", this.opacity);
+    return el("div", { class: "row fader", hidden: true, "data-unprinted": true }, label, hide);
   }
 
   #caption() {
@@ -124,6 +172,7 @@ export class Stage {
 
   #draw() {
     if (!this.facts.width_px) return;
+    if (this.laid) this.laid.hidden = timed(this.map) && !covers(this.map.region, this.time_s);
     const found = regions(this.parts, this.time_s).filter((region) =>
       region.seen.some((part) => part.region.box),
     );
@@ -138,14 +187,19 @@ export class Stage {
 }
 
 function spot({ name, box, probability }) {
-  const [left, top, right, bottom] = box.map((share) => Math.min(1, Math.max(0, share)) * 100);
-  const style = { left: `${left}%`, top: `${top}%`, width: `${right - left}%`, height: `${bottom - top}%` };
-  const below = top < 12;
+  const style = placed(box);
+  const below = box[1] < 0.12;
   return el(
     "div",
     { class: `spot heat-${step(probability)}${below ? " below" : ""}`, style },
     el("span", {}, `${name} ${percent(probability)}`),
   );
+}
+
+/** Where a box of the picture lies, as a style. */
+function placed(box) {
+  const [left, top, right, bottom] = box.map((share) => Math.min(1, Math.max(0, share)) * 100);
+  return { left: `${left}%`, top: `${top}%`, width: `${right - left}%`, height: `${bottom - top}%` };
 }
 
 function line({ name, probability, seen }) {

@@ -17,6 +17,45 @@ const REASONS = {
   failed: "It failed",
 };
 
+/** What each finding is called and means, the weightiest first. */
+export const FINDINGS = {
+  telling: { title: "Telling", meaning: "says by itself how the file was made" },
+  unusual: { title: "Unusual", meaning: "few genuine files have this" },
+  ordinary: { title: "Ordinary", meaning: "genuine files have this too" },
+  none: { title: "Not measured", meaning: "it could not measure" },
+};
+
+/** Title of each group of evidence. */
+export const GROUPS = {
+  provenance: "Provenance",
+  model: "Where the detectors looked",
+  metadata: "Metadata",
+  compression: "Compression",
+  noise: "Noise",
+  spectrum: "Spectrum",
+  face: "Faces",
+  voice: "Voice",
+  sound: "Sound",
+  sync: "Lips and voice",
+};
+
+/** How units at the end of names are written. */
+export const UNITS = {
+  ms: "ms",
+  s: "s",
+  px: "px",
+  hz: "Hz",
+  khz: "kHz",
+  db: "dB",
+  bytes: "bytes",
+  percent: "%",
+  semitones: "semitones",
+  bits: "bits",
+  frames: "frames",
+  deg: "°",
+  bpm: "beats/min",
+};
+
 /** Fewer validation files than this make an interval that deserves a warning. */
 const FEW_FILES = 30;
 const LARGE_DISAGREEMENT = 0.15;
@@ -139,27 +178,26 @@ export function reason(abstention) {
   return REASONS[abstention.reason] ?? "It could not judge";
 }
 
+/** "hz" as it is written; what is not known stays as it is. */
+export const unit = (name) => UNITS[name] ?? name.replaceAll("_", " ");
+
 /** "pitch_median_hz" as name and unit, for tables. */
 export function measure(name) {
-  const units = {
-    ms: "ms",
-    s: "s",
-    px: "px",
-    hz: "Hz",
-    db: "dB",
-    bytes: "bytes",
-    percent: "%",
-    semitones: "semitones",
-    bits: "bits",
-    frames: "frames",
-    deg: "°",
-    bpm: "beats/min",
-  };
   const words = name.split("_");
   // The spread of a figure has the unit of the figure.
-  const tail = words.at(-1) === "spread" ? words.pop() : null;
-  const unit = words.length > 1 && units[words.at(-1)] ? units[words.pop()] : "";
-  return { name: words.join(" ") + (tail ? `, ${tail}` : ""), unit };
+  const tail = words.length > 1 && words.at(-1) === "spread" ? words.pop() : null;
+  const known = words.length > 1 && UNITS[words.at(-1)] ? unit(words.pop()) : "";
+  return { name: words.join(" ") + (tail ? `, ${tail}` : ""), unit: known };
+}
+
+/** Evidence as people should read it: what matters most first, then by group. */
+export function ordered(evidence) {
+  const [findings, groups] = [Object.keys(FINDINGS), Object.keys(GROUPS)];
+  const rank = (group) => (groups.includes(group) ? groups.indexOf(group) : groups.length);
+  return evidence.toSorted(
+    (one, other) =>
+      findings.indexOf(one.finding) - findings.indexOf(other.finding) || rank(one.group) - rank(other.group),
+  );
 }
 
 /** A figure of three or four digits. */
