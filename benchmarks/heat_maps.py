@@ -204,7 +204,7 @@ def measure(detector: Detector, fakes: list[Fake]) -> dict[str, dict[str, float]
         try:
             rows = []
             for each in fakes:
-                subject = Subject.of(detector, each.media, [each.fake])
+                subject = Subject.of(detector, each.media.facts, [each.fake])
                 map_HW = full(np.ascontiguousarray(method(subject)[0, 0]), each.fake[ALPHA].shape[0])
                 rows.append(judge(map_HW, each.fake[ALPHA]))
         except NoMapError as error:

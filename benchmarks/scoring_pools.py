@@ -61,7 +61,7 @@ def main() -> None:
             for name, work in DIVISIONS.items():
                 with tempfile.TemporaryDirectory() as out:
                     start_s = time.perf_counter()
-                    score(open_task(str(given.data), out, chosen, LogWatch()), work, LogWatch())
+                    score(open_task(str(given.data), out, chosen, work, LogWatch()), LogWatch())
                     speeds[name].append(files / (time.perf_counter() - start_s))
     medians = {name: round(statistics.median(each), 2) for name, each in speeds.items()}
     result = {"files": files, "cores": os.cpu_count(), "rounds": given.rounds, "files_per_s": medians}

@@ -13,17 +13,16 @@
     │   ├── CorruptMediaError    it is truncated or does not decode
     │   ├── DecodeTimeoutError   decoding it took longer than it may
     │   └── DecoderCrashedError  the process that decoded it died of it
-    ├── AbstainError             the media is sound, but this detector cannot judge it
+    ├── AbstainError             the media is sound, but this detector or analyzer cannot judge it
     │   ├── NoPictureError       it holds no picture of the kind that is judged
     │   ├── NoFaceError          no face was found
     │   ├── NoSoundError         it holds no sound, or nothing but silence
-    │   ├── TooShortError        it ends before there is enough to judge
-    │   └── NothingMeasuredError no analyzer found anything to measure
     │   ├── NoHumError           its sound carries no hum of the mains
-    │   └── TooShortError        it ends before there is enough to judge
+    │   ├── TooShortError        it ends before there is enough to judge
+    │   ├── UnclearError         what would be measured is lost in noise
+    │   ├── NothingMeasuredError no analyzer found anything to measure
+    │   ├── NoMapError           the detector has nothing that a heat map of this kind could show
     │   └── NotInstalledError    what is needed to look at it is not installed
-    │   └── UnclearError         what would be measured is lost in noise
-    │   └── NoMapError           the detector has nothing that a heat map of this kind could show
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
     │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
@@ -132,14 +131,20 @@ class NothingMeasuredError(AbstainError):
     """No analyzer found anything in the media that it measures."""
 
     reason = "nothing-measured"
+
+
 class NotInstalledError(AbstainError):
     """The media holds something that only an optional package can look at, and it is not installed."""
 
     reason = "not-installed"
+
+
 class UnclearError(AbstainError):
     """What would be measured is there, but lost in noise."""
 
     reason = "unclear"
+
+
 class NoMapError(AbstainError):
     """The detector judged the media, but a heat map of this kind cannot show how."""
 

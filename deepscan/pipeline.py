@@ -7,7 +7,7 @@ Serve makes the same calls, each in a replica of its own: ``plan``, ``prepare``,
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepscan import config
@@ -34,6 +34,9 @@ class Failure:
 
 Outcome = Vote | Abstention | Failure
 """What one detector says of a file."""
+
+Explain = Callable[["Detector", MediaFacts, Prepared], tuple[Evidence, ...]]
+"""Shows what a detector looked at in a prepared file, such as ``heatmaps.explain_quickly``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,23 +71,48 @@ def analyze(
     detectors: "Sequence[Detector]",
     policy: FusionPolicy | None = None,
     analyzers: Iterable[Analyzer] = (),
+    explain: Explain | None = None,
 ) -> Verdict:
     """Let every able detector judge a file and fuse their votes; let analyzers testify beside them.
+
+    Args:
+        media: The file.
+        detectors: Those that may judge it.
+        policy: How their votes become one answer; None = the defaults.
+        analyzers: Those that measure it.
+        explain: Shows what each detector that voted looked at; None = nothing is shown.
 
     Raises:
         DeepscanError: No detector could finish; a MediaError where the media does not decode.
     """
     start_s = time.perf_counter()
     outcomes: list[Outcome] = []
+    maps: list[Evidence] = []
     for group in plan(media, detectors):
         try:
             prepared = prepare(group.prep, media)
         except MediaError as error:
             outcomes.extend(Failure(detector.abstain(error), error) for detector in group.detectors)
         else:
-            outcomes.extend(vote(detector, prepared) for detector in group.detectors)
-    evidence = testify(media, analyzers)
+            said = [vote(detector, prepared) for detector in group.detectors]
+            outcomes.extend(said)
+            maps.extend(shown(group.detectors, said, media.facts, prepared, explain))
+    evidence = (*maps, *testify(media, analyzers))
     return conclude(media.facts, outcomes, policy or FusionPolicy(), start_s, evidence)
+
+
+def shown(
+    detectors: "Sequence[Detector]",
+    said: Sequence[Outcome],
+    facts: MediaFacts,
+    prepared: Prepared,
+    explain: Explain | None,
+) -> list[Evidence]:
+    """Return what the detectors that voted looked at; those that abstained or failed have nothing to show."""
+    if explain is None:
+        return []
+    voted = (detector for detector, each in zip(detectors, said, strict=True) if isinstance(each, Vote))
+    return [evidence for detector in voted for evidence in explain(detector, facts, prepared)]
 
 
 def testify(media: Media, analyzers: Iterable[Analyzer]) -> tuple[Evidence, ...]:

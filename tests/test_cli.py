@@ -335,9 +335,9 @@ def test_evidence_is_asked_for_and_comes_below_the_verdicts(files, bundle, tmp_p
     voice = tmp_path / "voice.wav"
     voice.write_bytes(wav(speech()))
     words = ("predict", files[0], voice, "--bundle", bundle, "--device", "cpu")
-    told = [line for line in run(*words, "--evidence").stdout.splitlines() if ", voice: " in line]
+    told = [line for line in run(*words, "--explain").stdout.splitlines() if ", voice: " in line]
     assert [line.split(", voice: ")[0] for line in told] == ["voice.wav"]
-    lines = [json.loads(line) for line in run(*words, "--evidence", "--json").stdout.splitlines()]
+    lines = [json.loads(line) for line in run(*words, "--explain", "--json").stdout.splitlines()]
     assert [[each["analyzer"] for each in line["evidence"]] for line in lines] == [[], ["voice"]]
     assert told[0].endswith(lines[1]["evidence"][0]["summary"])
     assert [json.loads(line)["evidence"] for line in run(*words, "--json").stdout.splitlines()] == [[], []]

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepscan.allocator import keep_memory
-from deepscan.cli.options import Device, Fusion, Json, Judges, Plugin, use_plugin
+from deepscan.cli.options import (
+    Camera,
+    Device,
+    Fusion,
+    Json,
+    Judges,
+    Maps,
+    Plugin,
+    analyzers_with,
+    explain_by,
+    use_plugin,
+)
 from deepscan.cli.program import complain, console, exit_code, say
 from deepscan.errors import ConfigError, MediaError
 
@@ -30,9 +41,11 @@ def predict(
     fusion: Fusion = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip to look at.")] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Tell which seconds look fake.")] = False,
-    evidence: Annotated[
-        bool, typer.Option("--evidence", help="Measure files too; it informs and has no vote.")
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Measure files and show what models looked at; it has no vote.")
     ] = False,
+    maps: Maps = None,
+    camera: Camera = None,
     device: Device = "auto",
     plugin: Plugin = None,
     as_json: Json = False,
@@ -40,7 +53,6 @@ def predict(
     """Judge files in this process and print their verdicts; their content chooses the detectors."""
     from deepscan.console import show_verdicts
     from deepscan.ensemble import select
-    from deepscan.evidence.catalog import load_builtin
     from deepscan.pipeline import analyze
     from deepscan.verdict import Verdict, to_dict
 
@@ -51,12 +63,13 @@ def predict(
     use_plugin(plugin)
     chosen = select(bundle, fusion or ())
     detectors = load_all(chosen, device, frames)
-    analyzers = tuple(load_builtin()) if evidence else ()
+    analyzers = analyzers_with(camera) if explain or camera else ()
+    shown = explain_by(maps) if explain or maps else None
     verdicts: list[Verdict] = []
     failed: MediaError | None = None
     for name, read in cases.items():
         try:
-            verdicts.append(analyze(read(), detectors, chosen.policy, analyzers))
+            verdicts.append(analyze(read(), detectors, chosen.policy, analyzers, shown))
             line = to_dict(verdicts[-1])
         except MediaError as error:
             failed = error

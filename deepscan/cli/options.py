@@ -1,12 +1,15 @@
 """Options that several commands share, and what is made of them."""
 
 import pathlib
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from deepscan.datasets.dataset import Origin
+    from deepscan.evidence import Analyzer
+    from deepscan.pipeline import Explain
 
 Data = Annotated[pathlib.Path, typer.Option(help="Folder, or a manifest (CSV, TSV, Parquet, JSONL).")]
 Where = Annotated[list[str] | None, typer.Option(help="Keep rows with column=value; may be repeated.")]
@@ -50,6 +53,13 @@ Judges = Annotated[
     typer.Option("--bundle", help="Bundle directory, may be repeated; or one ensemble file."),
 ]
 Fusion = Annotated[list[str] | None, typer.Option(help="Setting of the fusion, e.g. min_models=2.")]
+Maps = Annotated[
+    list[str] | None, typer.Option("--map", help="Draw such heat maps, e.g. occlusion; may be repeated.")
+]
+Camera = Annotated[
+    pathlib.Path | None,
+    typer.Option(help="Folder of pictures by one camera, whose sensor pattern is looked for."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
 
@@ -58,6 +68,37 @@ def _absolute(location: str) -> str:
     from deepscan.storage import absolute
 
     return absolute(location) if location else ""
+
+
+def explain_by(maps: list[str] | None) -> "Explain":
+    """Return what draws the heat maps that were named, or the quick ones that suit a detector.
+
+    Raises:
+        UnknownNameError: No heat map has such a name.
+    """
+    from deepscan import heatmaps
+
+    if not maps:
+        return heatmaps.explain_quickly
+    known = heatmaps.load_builtin()
+    return partial(heatmaps.explain, methods=[known.get(name).name for name in maps])
+
+
+def analyzers_with(camera: pathlib.Path | None) -> "tuple[Analyzer, ...]":
+    """Return every analyzer, and one of a camera's pictures where a folder of them is given.
+
+    Raises:
+        ConfigError: The folder holds no pictures, or pictures of several sizes.
+        MediaError: One of them does not decode.
+    """
+    from deepscan.evidence.camera import known_camera
+    from deepscan.evidence.catalog import load_builtin
+    from deepscan.media.source import Media
+
+    if camera is None:
+        return tuple(load_builtin())
+    paths = sorted(path for path in camera.rglob("*") if path.is_file())
+    return (*load_builtin(), known_camera(Media.from_path(path) for path in paths))
 
 
 def origin_of(

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepscan.cli.judging import cases_of, load_all
-from deepscan.cli.options import Device, Fusion, Judges, Plugin, use_plugin
+from deepscan.cli.options import (
+    Camera,
+    Device,
+    Fusion,
+    Judges,
+    Maps,
+    Plugin,
+    analyzers_with,
+    explain_by,
+    use_plugin,
+)
 from deepscan.cli.program import say
 from deepscan.errors import ConfigError, StorageError
 
@@ -34,6 +44,8 @@ def report(
     audio: Annotated[pathlib.Path | None, typer.Option(help="Sound of the clip of --video.")] = None,
     fusion: Fusion = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip to look at.")] = None,
+    maps: Maps = None,
+    camera: Camera = None,
     device: Device = "auto",
     plugin: Plugin = None,
     out: Annotated[
@@ -44,7 +56,6 @@ def report(
 ) -> None:
     """Judge one file, measure it in every way, and write a report that stands alone."""
     from deepscan.ensemble import select
-    from deepscan.evidence.catalog import load_builtin
     from deepscan.pipeline import analyze
     from deepscan.report import printing, verdict
 
@@ -57,9 +68,9 @@ def report(
     (read,) = cases_of([file] if file else [], video, audio).values()
     use_plugin(plugin)
     chosen = select(bundle, fusion or ())
-    detectors = load_all(chosen, device, frames)
+    detectors, explain = load_all(chosen, device, frames), explain_by(maps)
     media = read()
-    judged = analyze(media, detectors, chosen.policy, tuple(load_builtin()))
+    judged = analyze(media, detectors, chosen.policy, analyzers_with(camera), explain)
     command, beside = _repeated(context), _beside(judged, detectors, chosen.policy)
     page = verdict.render(judged, media, command, beside)
     for kind, path in paths.items():

@@ -29,6 +29,7 @@ def score(
     limit_rate: Annotated[
         float | None, typer.Option(min=0.01, help="Most files a second, of all actors together.")
     ] = None,
+    evidence: Annotated[bool, typer.Option("--evidence", help="Measure files too; it has no vote.")] = False,
     device: Device = "auto",
     plugin: Plugin = None,
     address: Address = None,
@@ -49,9 +50,16 @@ def score(
         found = Bundle.read(path)
         found.module()
         found.prep().resolved()
-    work = Work(device=device, actors=actors, prepare_cpus=prepare_cpus, rate_hz=limit_rate, plugin=plugin)
+    work = Work(
+        device=device,
+        actors=actors,
+        prepare_cpus=prepare_cpus,
+        rate_hz=limit_rate,
+        plugin=plugin,
+        evidence=evidence,
+    )
     with watching(console) as watch:
-        task = open_task(data, out, chosen, watch)
+        task = open_task(data, out, chosen, work, watch)
         with contextlib.nullcontext() if task.finished else connected(address):
-            counts = run_score(task, work, watch)
+            counts = run_score(task, watch)
     console.print(grid(f"Scores: {out}", ("label", "files"), counts.items()))

@@ -1,7 +1,7 @@
 """Whether a picture was taken by a known camera: the fixed pattern of its sensor, from pictures of reference.
 
-No analyzer, because it needs reference pictures: call ``fingerprint`` once for a camera and ``compare`` for
-each picture. What it says holds for pictures that were neither cropped, turned nor resized since.
+In no registry, because it needs reference pictures: ``known_camera`` makes an analyzer of them. What it says
+holds for pictures that were neither cropped, turned nor resized since.
 """
 
 import dataclasses
@@ -10,8 +10,12 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscan.errors import ConfigError
+from deepscan.errors import ConfigError, NoPictureError
+from deepscan.evidence import Analyzer
+from deepscan.evidence.stills import is_still, still_of
 from deepscan.media.residuals import LEAST_PX, Plane, luma, sensor_noise
+from deepscan.media.source import Media
+from deepscan.verdict import Evidence
 
 DECISION_ENERGY = 60.0
 """Peak-to-correlation energy from which on Goljan, Fridrich and Filler (SPIE 2009) take a camera to be known.
@@ -21,6 +25,13 @@ On a million pictures of 6896 cameras they were wrong 2.4 times in 100,000.
 
 PEAK_PX = 11
 """Side of the square around the peak that is left out where the rest is measured, as in the same paper."""
+
+
+MEASURES = ("match_energy", "correlation", "best_energy", "shift_down_px", "shift_across_px", "references")
+LIMITS = (
+    "No match says nothing: cropping, resizing, turning, strong compression, digital zoom and the ways in "
+    "which phones join several shots remove the pattern. A pattern that was copied into a picture matches."
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +56,56 @@ class CameraMatch:
     def same_camera(self) -> bool:
         """Whether the energy reaches ``DECISION_ENERGY``; where it does not, nothing is known."""
         return self.energy >= DECISION_ENERGY
+
+
+def known_camera(references: Iterable[Media]) -> Analyzer:
+    """Return an analyzer that compares pictures with those of one camera.
+
+    Args:
+        references: Pictures that the camera took, as it stored them; see ``fingerprint``.
+
+    Raises:
+        ConfigError: There is none, or their sizes differ.
+        MediaError: One does not decode.
+        NoPictureError: One holds no still picture.
+    """
+    pictures = [still_of(media, LEAST_PX) for media in references]
+    pattern_HW = fingerprint(pictures)
+
+    def testify(media: Media) -> Evidence:
+        picture_HWC = still_of(media, LEAST_PX)
+        if picture_HWC.shape[:2] != pattern_HW.shape:
+            height, width = pattern_HW.shape
+            msg = f"The camera's pictures are {width} x {height} px and this one is not; nothing can be compared."
+            raise NoPictureError(msg)
+        return _evidence(compare(picture_HWC, pattern_HW), len(pictures))
+
+    return Analyzer(
+        name="camera",
+        group="noise",
+        summary="Whether a picture has the sensor pattern of the camera that took the reference pictures",
+        measures=MEASURES,
+        accepts=is_still,
+        testify=testify,
+    )
+
+
+def _evidence(match: CameraMatch, references: int) -> Evidence:
+    """Tell of a match; that it was taken by the camera settles where a picture comes from."""
+    figures = (match.energy, match.correlation, match.peak_energy, *match.shift_px, references)
+    against = f"an energy of {match.energy:.0f}, where {DECISION_ENERGY:.0f} decide"
+    summary = f"The noise does not show the sensor pattern of the camera ({against}), which says nothing."
+    if match.same_camera:
+        summary = (
+            f"The noise has the sensor pattern of the camera of the reference pictures ({against})."
+        )
+    return Evidence(
+        analyzer="camera",
+        summary=summary,
+        measurements=dict(zip(MEASURES, map(float, figures), strict=True)),
+        limits=LIMITS,
+        finding="telling" if match.same_camera else "ordinary",
+    )
 
 
 def fingerprint(pictures: Iterable[NDArray[np.uint8]]) -> Plane:

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from deepscan.evidence import ANALYZERS, Analyzer
 from deepscan.evidence.exhibits import heat_map
-from deepscan.evidence.stored import is_still, stored, turned
+from deepscan.evidence.stills import is_still
+from deepscan.evidence.stored import stored, turned
 from deepscan.media.jpeg import SIDE, blocks
 from deepscan.media.source import Media
 from deepscan.verdict import Evidence

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from deepscan.evidence import ANALYZERS, Analyzer
 from deepscan.evidence.exhibits import curve, heat_map
-from deepscan.evidence.stored import is_still, stored, turned
+from deepscan.evidence.stills import is_still
+from deepscan.evidence.stored import stored, turned
 from deepscan.media import jpeg
 from deepscan.media.jpeg import Ints
 from deepscan.media.source import Media

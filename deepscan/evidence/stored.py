@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepscan.evidence.stills import is_still
 from deepscan.media import jpeg, pixels
 from deepscan.media.headers import jpeg_quality
 from deepscan.media.jpeg import Coding
@@ -25,11 +26,6 @@ class Stored:
 
     luma_HW: NDArray[np.uint8]
     quality: int
-
-
-def is_still(media: Media) -> bool:
-    """Tell whether a file holds one picture and no time."""
-    return media.facts.width_px is not None and media.facts.duration_s is None
 
 
 def is_jpeg(media: Media) -> bool:

@@ -12,10 +12,9 @@ from deepscan.detector import Detector
 from deepscan.errors import AbstainError, NoMapError
 from deepscan.heatmaps.placing import Drawing
 from deepscan.heatmaps.subject import Subject
-from deepscan.media.source import Media
 from deepscan.modalities import Prepared
 from deepscan.registry import Registry
-from deepscan.verdict import Evidence
+from deepscan.verdict import Evidence, MediaFacts
 
 GROUP = "model"
 """The group of analyzers beside which maps of models are shown."""
@@ -32,6 +31,7 @@ class Method:
         measures: Names of the measurements, all of which it always gives.
         check: Raises NoMapError where it cannot show anything of a detector; may run the model once.
         draw: Shows what a detector looked at; raises NoMapError as ``check`` does.
+        quick: Whether it takes about as long as a verdict, so that it is shown without being named.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Method:
     measures: tuple[str, ...]
     check: Callable[[Detector], object]
     draw: Callable[[Subject], Drawing]
+    quick: bool = False
 
     def suits(self, detector: Detector) -> bool:
         """Tell whether it can show anything of a detector."""
@@ -67,7 +68,7 @@ def load_builtin() -> Registry[Method]:
 
 
 def explain(
-    detector: Detector, media: Media, prepared: Prepared, methods: Sequence[str]
+    detector: Detector, facts: MediaFacts, prepared: Prepared, methods: Sequence[str]
 ) -> tuple[Evidence, ...]:
     """Show what a detector looked at in a file, by each of these methods, in their order.
 
@@ -76,7 +77,7 @@ def explain(
 
     Args:
         detector: The detector.
-        media: The file.
+        facts: What the file is.
         prepared: What the detector's Prep made of it.
         methods: Names in ``METHODS``.
 
@@ -87,8 +88,16 @@ def explain(
     chosen = [load_builtin().get(name) for name in methods]
     if isinstance(prepared, AbstainError):
         return tuple(_silence(method, detector, prepared) for method in chosen)
-    subject = Subject.of(detector, media, prepared)
+    subject = Subject.of(detector, facts, prepared)
     return tuple(_evidence(method, subject) for method in chosen)
+
+
+def explain_quickly(detector: Detector, facts: MediaFacts, prepared: Prepared) -> tuple[Evidence, ...]:
+    """Show what a detector looked at by every quick method that can; see ``explain``."""
+    if isinstance(prepared, AbstainError):
+        return ()
+    quick = [method.name for method in load_builtin() if method.quick]
+    return tuple(each for each in explain(detector, facts, prepared, quick) if not each.reason)
 
 
 def _evidence(method: Method, subject: Subject) -> Evidence:

@@ -133,5 +133,6 @@ METHODS.register(
         measures=MEASURES,
         check=_check,
         draw=_draw,
+        quick=True,
     ),
 )

@@ -130,6 +130,7 @@ def _method(name: str, title: str, summary: str, pooled: bool) -> Method:
         measures=MEASURES,
         check=_check,
         draw=functools.partial(_draw, pooled=pooled, title=title),
+        quick=pooled,
     )
 
 

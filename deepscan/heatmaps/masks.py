@@ -78,5 +78,6 @@ METHODS.register(
         measures=MEASURES,
         check=_check,
         draw=_draw,
+        quick=True,
     ),
 )

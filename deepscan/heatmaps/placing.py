@@ -124,7 +124,7 @@ def _moment(subject: Subject, maps_BThw: Maps, number: int, moment: int) -> Spot
 
 
 def _boxes(subject: Subject, number: int) -> list[Box]:
-    detector, facts = subject.detector, subject.media.facts
+    detector, facts = subject.detector, subject.facts
     assert detector.modality.shown is not None, "else it would be no canvas of pictures"
     size_px = (facts.width_px or 1, facts.height_px or 1)
     return detector.modality.shown(subject.examples[number], detector.prep, size_px)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from deepscan.detector import Detector
 from deepscan.errors import NoMapError
 from deepscan.formats import network_of
-from deepscan.media.source import Media
 from deepscan.modalities import Example, Outputs, batch
-from deepscan.verdict import Label
+from deepscan.verdict import Label, MediaFacts
 
 MOST_PARTS = 4
 """So many parts of a file are shown, the most suspicious ones."""
@@ -50,27 +49,27 @@ class Subject:
 
     Attributes:
         detector: Who judged.
-        media: The file.
+        facts: What the file is.
         examples: The most suspicious of its Examples, at most ``MOST_PARTS``.
         outputs: What the model says of these.
         label: What the detector says of the file.
     """
 
     detector: Detector
-    media: Media
+    facts: MediaFacts
     examples: list[Example]
     outputs: Outputs
     label: Label
 
     @classmethod
-    def of(cls, detector: Detector, media: Media, examples: list[Example]) -> Self:
+    def of(cls, detector: Detector, facts: MediaFacts, examples: list[Example]) -> Self:
         """Judge a file and keep its most suspicious Examples."""
         outputs = detector.run(examples)
         label = detector.judge(examples, outputs).score.label
         order = np.argsort(-outputs["logit"], kind="stable")[:MOST_PARTS]
         return cls(
             detector=detector,
-            media=media,
+            facts=facts,
             examples=[examples[number] for number in order],
             outputs={name: values[order] for name, values in outputs.items()},
             label=label,

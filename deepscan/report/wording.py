@@ -34,9 +34,14 @@ GROUPS = {
 
 REASONS = {
     "no-face": "No face was found",
+    "no-hum": "No hum of the mains is heard",
+    "no-map": "Its model has nothing that such a map could show",
     "no-picture": "There is no picture of the kind that it looks at",
     "no-sound": "There is no sound",
+    "not-installed": "What it needs is not installed",
+    "nothing-measured": "There is nothing that it measures",
     "too-short": "The file is too short",
+    "unclear": "What it measures is lost in noise",
     FAILED: "It failed",
 }
 

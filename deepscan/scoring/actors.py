@@ -16,11 +16,13 @@ from deepscan.allocator import keep_memory
 from deepscan.detector import Detector
 from deepscan.ensemble import Selection
 from deepscan.errors import ResourceError
+from deepscan.evidence import Analyzer
+from deepscan.evidence.catalog import load_builtin as load_analyzers
 from deepscan.models.catalog import load_plugin
 from deepscan.scoring.judge import Eye, Lens, Look, judge, look
 from deepscan.scoring.notes import MOST_ENDINGS, Notes
 from deepscan.scoring.pace import Bucket
-from deepscan.scoring.plan import Pools
+from deepscan.scoring.plan import Pools, Work
 from deepscan.scoring.rows import SAID, to_table
 
 NUMBERED = SAID.insert(0, pa.field("number", pa.int64()))
@@ -52,8 +54,9 @@ class SharedBucket:
 class Analyst:
     """Looks at files and judges them, one by one."""
 
-    def __init__(self, chosen: Selection, pools: Pools, plugin: pathlib.Path | None, bucket: Any) -> None:
-        self._detectors = _load(chosen, pools, plugin)
+    def __init__(self, chosen: Selection, pools: Pools, work: Work, bucket: Any) -> None:
+        self._detectors = _load(chosen, pools, work.plugin)
+        self._analyzers = _analyzers(work)
         self._policy, self._gate = chosen.policy, _Gate(bucket)
 
     def __call__(self, files: pa.Table) -> pa.Table:
@@ -63,7 +66,7 @@ class Analyst:
     def judged(self, files: pa.Table) -> pa.Table:
         """Return the same; Ray calls what has a name."""
         rows: list[dict[str, Any]] = []
-        for seen in _looks(files, self._detectors, self._gate):
+        for seen in _looks(files, self._detectors, self._analyzers, self._gate):
             rows.extend(judge([seen], self._detectors, self._policy))
         return to_table(rows, NUMBERED)
 
@@ -71,13 +74,14 @@ class Analyst:
 class Preparer:
     """Looks at files."""
 
-    def __init__(self, chosen: Selection, plugin: pathlib.Path | None, bucket: Any) -> None:
-        _use(plugin)
+    def __init__(self, chosen: Selection, work: Work, bucket: Any) -> None:
+        _use(work.plugin)
         self._eyes, self._gate = [Lens.of(path) for path in chosen.bundles], _Gate(bucket)
+        self._analyzers = _analyzers(work)
 
     def __call__(self, files: pa.Table) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield a Look of each file of a piece."""
-        for seen in _looks(files, self._eyes, self._gate):
+        for seen in _looks(files, self._eyes, self._analyzers, self._gate):
             column = np.empty(1, object)
             column[0] = seen
             yield {"look": column}
@@ -94,18 +98,24 @@ class Judge:
         return to_table(list(judge(list(batch["look"]), self._detectors, self._policy)), NUMBERED)
 
 
-def _looks(files: pa.Table, eyes: Sequence[Eye], gate: _Gate) -> Iterator[Look]:
+def _looks(
+    files: pa.Table, eyes: Sequence[Eye], analyzers: Sequence[Analyzer], gate: _Gate
+) -> Iterator[Look]:
     """Yield a Look of each file of a piece; whoever takes it is done with it when the next is asked for."""
     actor = str(ray.get_runtime_context().get_actor_id())
     notes = Notes(actor, pathlib.Path(tempfile.gettempdir()) / "deepscan-scoring")
     for file in files.to_pylist():
         gate.wait()
         if notes.may_begin(file["number"]):
-            yield look(file["number"], file["path"], eyes)
+            yield look(file["number"], file["path"], eyes, analyzers)
         else:
             msg = f"{MOST_ENDINGS} processes ended while they judged it; give them more memory, or repair it."
             yield Look(file["number"], ResourceError(msg), {}, 0.0)
     notes.rest()
+
+
+def _analyzers(work: Work) -> tuple[Analyzer, ...]:
+    return tuple(load_analyzers()) if work.evidence else ()
 
 
 def _load(chosen: Selection, pools: Pools, plugin: pathlib.Path | None) -> list[Detector]:

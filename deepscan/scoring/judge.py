@@ -15,14 +15,15 @@ from deepscan import storage
 from deepscan.bundle import Bundle
 from deepscan.detector import Detector
 from deepscan.errors import DeepscanError, MediaError, StorageError
+from deepscan.evidence import Analyzer
 from deepscan.fusion import FusionPolicy
 from deepscan.media.probe import check_bytes
 from deepscan.media.source import Limits, Media
 from deepscan.modalities import Example, Modality, Outputs, Prep, Prepared
 from deepscan.modalities.catalog import load_builtin as load_modalities
-from deepscan.pipeline import Failure, Outcome, conclude, prepare
+from deepscan.pipeline import Failure, Outcome, conclude, prepare, testify
 from deepscan.scoring.rows import said
-from deepscan.verdict import MediaFacts
+from deepscan.verdict import Evidence, MediaFacts
 
 
 class Eye(Protocol):
@@ -65,16 +66,21 @@ class Look:
         facts: What the file is; or why it could not be looked at.
         prepared: What was made of it, or why nothing could be, by the digest of the Prep.
         spent_s: How long that took, in seconds.
+        evidence: What analyzers measured.
     """
 
     number: int
     facts: MediaFacts | DeepscanError
     prepared: Mapping[str, Prepared | MediaError]
     spent_s: float
+    evidence: tuple[Evidence, ...] = ()
 
 
-def look(number: int, location: str, eyes: Iterable[Eye]) -> Look:
-    """Read a file and prepare it for every Eye that accepts it; whatever is wrong with it is an answer."""
+def look(number: int, location: str, eyes: Iterable[Eye], analyzers: Iterable[Analyzer] = ()) -> Look:
+    """Read a file, prepare it for every Eye that accepts it, and let analyzers measure it.
+
+    Whatever is wrong with it is an answer.
+    """
     start_s = time.perf_counter()
     try:
         media = _open(location)
@@ -82,7 +88,8 @@ def look(number: int, location: str, eyes: Iterable[Eye]) -> Look:
         return Look(number, error, {}, time.perf_counter() - start_s)
     preps = {eye.prep.digest: eye.prep for eye in eyes if eye.modality.accepts(media)}
     prepared = {digest: _prepare(prep, media) for digest, prep in preps.items()}
-    return Look(number, media.facts, prepared, time.perf_counter() - start_s)
+    evidence = testify(media, analyzers)
+    return Look(number, media.facts, prepared, time.perf_counter() - start_s, evidence)
 
 
 def judge(
@@ -127,7 +134,7 @@ def _row(seen: Look, outcomes: Sequence[Outcome], policy: FusionPolicy, spent_s:
     if isinstance(seen.facts, DeepscanError):
         return said(seen.facts, spent_s * 1000)
     try:
-        verdict = conclude(seen.facts, outcomes, policy, time.perf_counter() - spent_s)
+        verdict = conclude(seen.facts, outcomes, policy, time.perf_counter() - spent_s, seen.evidence)
     except DeepscanError as error:
         return said(error, spent_s * 1000)
     return said(verdict, verdict.elapsed_ms)

@@ -23,6 +23,7 @@ class Work:
             CPUs that the actors leave.
         rate_hz: Files a second that all of them together begin at most; None = as many as they can.
         plugin: File that registers a model; None = built in.
+        evidence: Whether analyzers measure the files too.
     """
 
     device: str = "auto"
@@ -30,6 +31,7 @@ class Work:
     prepare_cpus: int | None = None
     rate_hz: float | None = None
     plugin: pathlib.Path | None = None
+    evidence: bool = False
 
     def __post_init__(self) -> None:
         """Check the device.

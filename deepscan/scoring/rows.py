@@ -14,9 +14,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from deepscan.errors import DeepscanError
-from deepscan.verdict import Abstention, MediaFacts, Score, Uncertainty, Verdict
+from deepscan.verdict import Abstention, Evidence, MediaFacts, Score, Uncertainty, Verdict
 
-VERSION = 1
+VERSION = 2
 """Of the schema; goes up with any change of it."""
 
 SCORED, ABSTAINED, ERROR = "scored", "abstained", "error"
@@ -41,6 +41,11 @@ def _arrow(hint: Any) -> Any:
     return pa.string() if origin is Literal else _PLAIN[hint]
 
 
+TOLD = ("analyzer", "group", "finding", "reason", "summary", "measurements", "elapsed_ms")
+"""Fields of Evidence that rows keep: those that a table can be filtered and sorted by, and no pictures."""
+
+_HINTS = typing.get_type_hints(Evidence)
+
 SAID = pa.schema(
     [
         ("status", pa.string()),
@@ -49,6 +54,7 @@ SAID = pa.schema(
         ("uncertainty", _arrow(Uncertainty)),
         ("scores", pa.list_(_arrow(Score))),
         ("abstentions", pa.list_(_arrow(Abstention))),
+        ("evidence", pa.list_(pa.struct([(name, _arrow(_HINTS[name])) for name in TOLD]))),
         ("media", _arrow(MediaFacts)),
         ("bundles", pa.list_(pa.string())),
         ("elapsed_ms", pa.float64()),
@@ -56,7 +62,7 @@ SAID = pa.schema(
         ("message", pa.string()),
     ]
 )
-"""What the detectors said of a file."""
+"""What the detectors, and the analyzers that were asked, said of a file."""
 
 SCHEMA = pa.schema(
     [("path", pa.string()), ("file_id", pa.string()), *((name, pa.string()) for name in GIVEN), *SAID]
@@ -84,6 +90,8 @@ def to_table(rows: Sequence[dict[str, Any]], schema: pa.Schema = SAID) -> pa.Tab
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Evidence):
+        return {name: getattr(value, name) for name in TOLD}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -51,12 +51,14 @@ class Task:
 
     Attributes:
         chosen: The detectors, and how their votes become one answer.
+        work: How files are scored.
         inbox: The files; columns as in ``inbox.INBOX``.
         done: Which of them have their row, bool [N].
         parts: The rows.
     """
 
     chosen: Selection
+    work: Work
     inbox: pa.Table
     done: NDArray[np.bool_]
     parts: Parts
@@ -67,13 +69,14 @@ class Task:
         return bool(self.done.all())
 
 
-def open_task(data: str, out: str, chosen: Selection, watch: Watch) -> Task:
+def open_task(data: str, out: str, chosen: Selection, work: Work, watch: Watch) -> Task:
     """List what is to be scored and look up what an earlier run has done of it. No cluster is needed yet.
 
     Args:
         data: A folder, a manifest or a list; see ``inbox.open_inbox``.
         out: Folder of the scores, a path or URI.
         chosen: The detectors, and how their votes become one answer.
+        work: How they are scored; rows with and without evidence do not mix.
         watch: Follows the work.
 
     Raises:
@@ -84,18 +87,18 @@ def open_task(data: str, out: str, chosen: Selection, watch: Watch) -> Task:
     watch.stage("Listing files")
     chosen = dataclasses.replace(chosen, bundles=tuple(path.resolve() for path in chosen.bundles))
     judges = [Bundle.read(path).card.id for path in chosen.bundles]
-    parts = Parts(out, {"bundles": sorted(judges), "fusion": config.digest(chosen.policy)})
+    asked = {"bundles": sorted(judges), "fusion": config.digest(chosen.policy), "evidence": work.evidence}
+    parts = Parts(out, asked)
     parts.check()
     inbox = open_inbox(data, parts.out)
-    return Task(chosen, inbox, parts.settle(inbox), parts)
+    return Task(chosen, work, inbox, parts.settle(inbox), parts)
 
 
-def score(task: Task, work: Work, watch: Watch) -> dict[str, int]:
+def score(task: Task, watch: Watch) -> dict[str, int]:
     """Give every file its row; return how many there are of each label, ``abstained`` and ``error``.
 
     Args:
-        task: The files.
-        work: How they are scored.
+        task: The files, and how they are scored.
         watch: Follows the work.
 
     Raises:
@@ -105,7 +108,7 @@ def score(task: Task, work: Work, watch: Watch) -> dict[str, int]:
     watch.stage("Scoring files")
     watch.advance(int(task.done.sum()), len(task.inbox))
     if not task.finished:
-        collect(_rounds(task, work), task.inbox, task.parts, watch)
+        collect(_rounds(task), task.inbox, task.parts, watch)
     return count(task.parts.out, task.inbox)
 
 
@@ -143,17 +146,17 @@ def _complete(rows: pa.Table, inbox: pa.Table) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-def _rounds(task: Task, work: Work) -> Iterator[tuple[pa.Table, int]]:
+def _rounds(task: Task) -> Iterator[tuple[pa.Table, int]]:
     """Yield the rows of the files that are not done, and how many are done then.
 
     Where files are left, because one of them raised what nobody foresaw or a lost machine had actors that fit
     nowhere else, the rest begins anew, each file for itself and with more patience. The few that are
     still left are asked one after the other what is wrong with them.
     """
-    for most_files, patience in ((_piece_files(work), 1), (1, 2)):
+    for most_files, patience in ((_piece_files(task.work), 1), (1, 2)):
         _release_actors()
         pieces = _pieces(task.inbox, np.flatnonzero(~task.done), most_files)
-        stream = _Stream(task.chosen, work, plan_pools(work, *available()))
+        stream = _Stream(task.chosen, task.work, plan_pools(task.work, *available()))
         try:
             for rows in stream.judged(pieces, patience):
                 yield _settled(rows, task)
@@ -222,7 +225,7 @@ class _Stream:
         as_actor: Any = ray.remote
         # No CPU in Ray's books: it works alone, and is not to wait until the last stream's actors are gone.
         options = {"num_cpus": 0, "num_gpus": self.pools.gpus}
-        actor = as_actor(**options)(Analyst).remote(self.chosen, self.pools, self.work.plugin, self._bucket())
+        actor = as_actor(**options)(Analyst).remote(self.chosen, self.pools, self.work, self._bucket())
         patience_s = ray.data.DataContext.get_current().execution_no_progress_timeout_s
         for piece in pieces:
             try:
@@ -239,7 +242,7 @@ class _Stream:
         analyst: Any = Analyst  # Ray takes the class and makes the object in the actor
         return files.map_batches(
             analyst,
-            fn_constructor_args=(self.chosen, self.pools, self.work.plugin, self._bucket()),
+            fn_constructor_args=(self.chosen, self.pools, self.work, self._bucket()),
             batch_size=None,
             batch_format="pyarrow",
             **self._models(),
@@ -249,7 +252,7 @@ class _Stream:
         preparer: Any = Preparer
         looks = files.map_batches(
             preparer,
-            fn_constructor_args=(self.chosen, self.work.plugin, self._bucket()),
+            fn_constructor_args=(self.chosen, self.work, self._bucket()),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,

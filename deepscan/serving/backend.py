@@ -66,7 +66,7 @@ class Settings:
     Attributes:
         threshold: P(fake) from which on the answer is fake, in (0, 1); None = the detectors' own bands.
         frames: Frames of a clip that are looked at; None = as many as each detector was trained with.
-        explain: Whether analyzers testify.
+        explain: Whether analyzers testify, and models show what they looked at.
         ensemble: Whether all detectors vote; else the best one of each modality answers.
     """
 

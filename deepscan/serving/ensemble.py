@@ -17,8 +17,8 @@ from deepscan.media.source import Media, facts_together
 from deepscan.modalities import Prepared
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.pipeline import Outcome
-from deepscan.serving.backend import Answer, ModelFacts, Progress, Question, last
-from deepscan.verdict import Evidence
+from deepscan.serving.backend import Answer, ModelFacts, Progress, Question, Settings, last
+from deepscan.verdict import Evidence, MediaFacts
 
 PREPARE, MODEL, EVIDENCE = "prepare", "model", "evidence"
 """Names of the stages: a file is decoded and prepared, models run on it, analyzers measure it."""
@@ -26,17 +26,25 @@ PREPARE, MODEL, EVIDENCE = "prepare", "model", "evidence"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
-    """What is wanted of a group: the votes of some of its bundles, by so many frames of a clip."""
+    """What is wanted of a group.
+
+    Attributes:
+        bundles: Ids of those that are to vote.
+        frames: By so many frames of a clip; None = as many as their Prep takes.
+        explain: Whether they show what they looked at.
+    """
 
     bundles: frozenset[str]
     frames: int | None = None
+    explain: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Preparation:
-    """A file as the models see it, or why they cannot; and what that took."""
+    """A file as the models see it, or why they cannot; what the file is, and what that took."""
 
     prepared: Prepared | MediaError | ConfigError
+    facts: MediaFacts
     elapsed_ms: float
     statistics: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -49,11 +57,13 @@ class Judgement:
         outcomes: One of each bundle that was wanted.
         stages_ms: Milliseconds by stage.
         statistics: What the prepared file was like, figures by name.
+        evidence: What those that voted looked at, where that is wanted.
     """
 
     outcomes: tuple[Outcome, ...]
     stages_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     statistics: dict[str, float] = dataclasses.field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()
 
 
 class Group(Protocol):
@@ -150,7 +160,7 @@ class Ensemble:
             [outcome for judgement in judgements for outcome in judgement.outcomes],
             _policy(panel, question),
             start_s,
-            tuple(each for found, _ in testimony for each in found),
+            _all_evidence(judgements, [found for found, _ in testimony]),
         )
         stages = [judgement.stages_ms for judgement in judgements]
         stages += [{EVIDENCE: elapsed_ms} for _, elapsed_ms in testimony]
@@ -178,13 +188,9 @@ class Ensemble:
         for media in question.media:
             if not any(media is asked for _, asked, _ in able):
                 raise UnsupportedMediaError(_nobody(media, question))
-        frames = question.settings.frames
-        if frames is not None:
+        if question.settings.frames is not None:
             pipeline.check_frames((group.samples_frames for group, _, _ in able), panel.policy)
-        return [
-            (group, media, Wish(bundles=ids, frames=frames if group.samples_frames else None))
-            for group, media, ids in able
-        ]
+        return [(group, media, _wish(group, ids, question.settings)) for group, media, ids in able]
 
     async def _timed_evidence(self, media: Media) -> tuple[tuple[Evidence, ...], float]:
         start_s = time.perf_counter()
@@ -208,6 +214,11 @@ def _looks_at(group: Group, media: Media, question: Question) -> bool:
     return load_modalities().get(name).accepts(media)
 
 
+def _wish(group: Group, bundles: frozenset[str], settings: Settings) -> Wish:
+    frames = settings.frames if group.samples_frames else None
+    return Wish(bundles=bundles, frames=frames, explain=settings.explain)
+
+
 def _nobody(media: Media, question: Question) -> str:
     who = f"no detector for {question.modality}" if question.modality else "no detector"
     held = f"{media.facts.name!r} holds {media.facts.kind} ({media.facts.container})"
@@ -216,6 +227,13 @@ def _nobody(media: Media, question: Question) -> str:
 
 def _to_explain(question: Question) -> tuple[Media, ...]:
     return question.media if question.settings.explain else ()
+
+
+def _all_evidence(
+    judgements: Sequence[Judgement], testimony: Sequence[tuple[Evidence, ...]]
+) -> tuple[Evidence, ...]:
+    maps = (judgement.evidence for judgement in judgements)
+    return tuple(each for found in (*maps, *testimony) for each in found)
 
 
 def _policy(panel: Panel, question: Question) -> FusionPolicy:

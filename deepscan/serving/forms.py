@@ -88,7 +88,7 @@ FIELDS: dict[str, Field] = {
         setting="explain",
         parse=_flag,
         allowed="true or false",
-        summary="Whether analyzers measure the file too; they inform and have no vote",
+        summary="Whether analyzers measure the file too and models show what they looked at; no votes",
         schema={"type": "boolean", "default": False},
     ),
     "ensemble": Field(

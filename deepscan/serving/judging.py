@@ -4,6 +4,7 @@ A Replica on Ray Serve and the service in one process both judge so; they differ
 together.
 """
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,7 +18,8 @@ from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError
 from deepscan.modalities import Example, Outputs, Prepared
 from deepscan.pipeline import Failure, Outcome
 from deepscan.serving.batching import Batched, Batching
-from deepscan.serving.ensemble import MODEL, PREPARE, Judgement, Preparation, Wish
+from deepscan.serving.ensemble import EVIDENCE, MODEL, PREPARE, Judgement, Preparation, Wish
+from deepscan.verdict import Evidence
 
 if TYPE_CHECKING:
     # A process that only prepares has no use for torch, which comes with Detector.
@@ -50,7 +52,7 @@ class Judges:
             OverloadedError: Too many files wait already.
             ServiceError: ``close`` was called before.
         """
-        return await judge(wanted(self._detectors, wish), preparation, self._outputs)
+        return await judge(wanted(self._detectors, wish), preparation, wish, self._outputs)
 
     async def close(self) -> None:
         """Refuse new files and finish those that were accepted."""
@@ -68,6 +70,7 @@ def wanted(detectors: "Sequence[Detector]", wish: Wish) -> "tuple[Detector, ...]
 async def judge(
     detectors: "tuple[Detector, ...]",
     preparation: Preparation,
+    wish: Wish,
     ask: Callable[[Asked], Awaitable[Answers]],
 ) -> Judgement:
     """Return what each detector says of a prepared file, or of what kept it from being prepared.
@@ -75,16 +78,35 @@ async def judge(
     Args:
         detectors: Those that are wanted, which share the Prep.
         preparation: What it made of the file.
+        wish: Tells whether they show what they looked at.
         ask: Runs their models on its Examples, as ``run_together`` does for several files.
     """
     start_s = time.perf_counter()
     outcomes = await _outcomes(detectors, preparation.prepared, ask)
-    elapsed_ms = (time.perf_counter() - start_s) * 1000
-    return Judgement(
-        outcomes=outcomes,
-        stages_ms={PREPARE: preparation.elapsed_ms, MODEL: elapsed_ms},
-        statistics=preparation.statistics,
-    )
+    stages_ms = {PREPARE: preparation.elapsed_ms, MODEL: _since_ms(start_s)}
+    maps: tuple[Evidence, ...] = ()
+    if wish.explain:
+        start_s = time.perf_counter()
+        maps = await asyncio.to_thread(_maps, detectors, outcomes, preparation)
+        stages_ms[EVIDENCE] = _since_ms(start_s)
+    return Judgement(outcomes=outcomes, stages_ms=stages_ms, statistics=preparation.statistics, evidence=maps)
+
+
+def _since_ms(start_s: float) -> float:
+    return (time.perf_counter() - start_s) * 1000
+
+
+def _maps(
+    detectors: "tuple[Detector, ...]", outcomes: tuple[Outcome, ...], preparation: Preparation
+) -> tuple[Evidence, ...]:
+    """Return what the detectors that voted looked at."""
+    # Here and not above, because a process that only prepares has no use for torch.
+    from deepscan.heatmaps import explain_quickly
+
+    prepared = preparation.prepared
+    if isinstance(prepared, DeepscanError):
+        return ()
+    return tuple(pipeline.shown(detectors, outcomes, preparation.facts, prepared, explain_quickly))
 
 
 async def _outcomes(

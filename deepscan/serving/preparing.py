@@ -87,6 +87,7 @@ class Workbench:
         examples = prepared if isinstance(prepared, list) else []
         return Preparation(
             prepared=prepared,
+            facts=media.facts,
             elapsed_ms=(time.perf_counter() - start_s) * 1000,
             statistics=prep_statistics(examples, prep.needs) if examples else {},
         )

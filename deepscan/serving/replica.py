@@ -92,7 +92,7 @@ class Replica:
         detectors = self._detectors
         if self._held:
             detectors = [await self._held(bundle) for bundle in sorted(wish.bundles)]
-        return await judge(wanted(detectors, wish), preparation, self._outputs)
+        return await judge(wanted(detectors, wish), preparation, wish, self._outputs)
 
     @serve.batch
     async def _outputs(self, files: list[Asked]) -> list[Answers]:

@@ -18,10 +18,10 @@ from deepscan.media.faces import default_finder
 from deepscan.media.source import Media
 from deepscan.verdict import Evidence
 from tests.clips import clip, faces_clip, spoken
-from tests.sounds import silence, sine, speech, wav
+from tests.material import SHARED, DrawnFace, draw, encoded
 from tests.provenance import exif_with_preview, preview, saved
 from tests.provenance import noise as scenery
-from tests.material import SHARED, DrawnFace, draw, encoded
+from tests.sounds import silence, sine, speech, wav
 
 ANALYZERS = list(load_builtin())
 RNG = np.random.default_rng(0)

@@ -326,7 +326,7 @@ def test_content_chooses_the_detectors_of_an_ensemble(ensemble, media_root):
 def test_ray_data_over_a_folder(ray_cluster, ensemble, verdict_on, media_root, tmp_path, prepare_cpus):
     """By actors that do it all, and by those that prepare and those that hold the models."""
     work = Work(device="cpu", actors=1, prepare_cpus=prepare_cpus)
-    score(open_task(str(media_root), str(tmp_path), select([ensemble]), Silent()), work, Silent())
+    score(open_task(str(media_root), str(tmp_path), select([ensemble]), work, Silent()), Silent())
     lines = {line["path"]: line for line in read_scores(tmp_path)}
     assert lines.keys() == {str(path.resolve()) for path in files_of(media_root)}
     for path, line in lines.items():

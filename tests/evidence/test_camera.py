@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deepscan.errors import ConfigError
-from deepscan.evidence.camera import DECISION_ENERGY, compare, fingerprint
+from deepscan.errors import ConfigError, NoPictureError
+from deepscan.evidence.camera import DECISION_ENERGY, MEASURES, compare, fingerprint, known_camera
 from deepscan.media.source import Media
 from tests.material import encoded
 from tests.scenery import pixels, scenery
@@ -77,3 +77,18 @@ def test_sizes_must_agree_and_there_must_be_pictures():
         fingerprint([shot(0, OWN), pixels(scenery(0, 128, 192))])
     with pytest.raises(ConfigError, match="at least 32"):
         fingerprint([pixels(scenery(0, 16, 64))])
+
+
+def test_an_analyzer_of_reference_pictures_tells_whose_picture_it_is():
+    analyzer = known_camera(as_media(shot(seed, OWN)) for seed in range(12))
+    own, other = (analyzer.testify(as_media(shot(70, sensor))) for sensor in (OWN, OTHER))
+    assert (own.finding, other.finding) == ("telling", "ordinary")
+    assert tuple(own.measurements) == tuple(other.measurements) == MEASURES == analyzer.measures
+    assert own.measurements["references"] == 12
+    assert "says nothing" in other.summary
+    with pytest.raises(NoPictureError, match="192 x 192 px and this one is not"):
+        analyzer.testify(as_media(pixels(scenery(0, 128, 192))))
+
+
+def as_media(picture_HWC):
+    return Media.from_bytes(encoded(picture_HWC), "a.png")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import types
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from tests.tiny_bundles import fresh_bundle
 BOX = (0.2, 0.1, 0.6, 0.7)
 
 
-def media_of(detector):
-    """A file of which only the facts are known."""
-    return types.SimpleNamespace(facts=detector.modality.example)
+def facts_of(detector):
+    """Facts of a file that the detector looks at."""
+    return detector.modality.example
 
 
 def small_detector(folder: pathlib.Path, spec, seed=0, **fields):

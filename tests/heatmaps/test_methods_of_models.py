@@ -15,7 +15,7 @@ from deepscan.evidence import GROUPS
 from deepscan.evidence.exhibits import values_of
 from deepscan.heatmaps import gradients
 from deepscan.models.catalog import load_builtin
-from tests.heatmaps.subjects import example_of, media_of, small_detector
+from tests.heatmaps.subjects import example_of, facts_of, small_detector
 
 METHODS = heatmaps.load_builtin()
 SUITED = {
@@ -59,7 +59,7 @@ def pairs(table):
 def explained(detector, methods=None, count=1):
     examples = [example_of(detector.prep, number) for number in range(count)]
     names = METHODS.names() if methods is None else methods
-    return heatmaps.explain(detector, media_of(detector), examples, names)
+    return heatmaps.explain(detector, facts_of(detector), examples, names)
 
 
 def grey(picture):

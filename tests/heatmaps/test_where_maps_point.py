@@ -28,7 +28,7 @@ from tests.heatmaps.subjects import (
     Corner,
     corner_example,
     example_of,
-    media_of,
+    facts_of,
     points_at_corner,
     small_detector,
     with_network,
@@ -53,7 +53,7 @@ def picture_detector(tmp_path_factory):
 
 def explained(detector, name, count=1):
     examples = [corner_example(detector.prep, number) for number in range(count)]
-    return heatmaps.explain(detector, media_of(detector), examples, [name])[0]
+    return heatmaps.explain(detector, facts_of(detector), examples, [name])[0]
 
 
 @pytest.mark.parametrize("name", OVER_PLACES)
@@ -103,7 +103,7 @@ def test_integrated_gradients_add_up_to_the_change_of_the_logit(tmp_path, model,
 def test_the_cells_of_a_map_of_gradients_add_up_too(picture_detector):
     detector = with_network(picture_detector, Corner())
     example = example_of(WHOLE)
-    subject = Subject.of(detector, media_of(detector), [example])
+    subject = Subject.of(detector, facts_of(detector), [example])
     plain = {
         **example,
         "pixels": np.broadcast_to(example["pixels"].mean((0, 1)), (32, 32, 3)).astype(np.uint8),
@@ -126,7 +126,7 @@ def test_occlusion_is_the_fall_of_the_logit(picture_detector):
     example = example_of(WHOLE)
     example["pixels"][:] = 0
     example["pixels"][24:, 24:] = 255
-    maps = heatmaps.occlusion.occlusion_maps(Subject.of(detector, media_of(detector), [example]))
+    maps = heatmaps.occlusion.occlusion_maps(Subject.of(detector, facts_of(detector), [example]))
     logit = detector.run([example])["logit"][0]
     assert maps.shape == (1, 1, 4, 4)
     assert 0.8 * logit < maps[0, 0, 3, 3] < logit
@@ -187,7 +187,7 @@ def maps_of(picture_detector, network, name, pixels):
     made = []
     for picture in pixels:
         example = {"pixels": picture.numpy(), "box": np.array([0, 0, 1, 1], np.float32)}
-        values = MAPPERS[name](Subject.of(detector, media_of(detector), [example]))
+        values = MAPPERS[name](Subject.of(detector, facts_of(detector), [example]))
         made.append(torch.from_numpy(values[0, 0]))
     return torch.nn.functional.adaptive_avg_pool2d(torch.stack(made)[:, None], 10)[:, 0].numpy()
 
@@ -249,7 +249,7 @@ def test_maps_of_a_clip_are_those_of_its_most_suspicious_frames(tmp_path):
     detector = small_detector(tmp_path, load_builtin().get("residual-gru"))
     examples = [example_of(detector.prep, number) for number in range(2)]
     outputs = detector.run(examples)
-    found = heatmaps.explain(detector, media_of(detector), examples, ["grad-cam"])[0]
+    found = heatmaps.explain(detector, facts_of(detector), examples, ["grad-cam"])[0]
     real = [(b, t) for b in range(2) for t in range(3)]
     ranked = sorted(real, key=lambda pair: -outputs["moment_logit"][pair])[:4]
     shown = [each.region.start_s for each in found.pictures if each.name.startswith("fake")]
@@ -259,7 +259,7 @@ def test_maps_of_a_clip_are_those_of_its_most_suspicious_frames(tmp_path):
 def test_contributions_add_up_to_the_logit(tmp_path):
     detector = small_detector(tmp_path, load_builtin().get("spectrogram-cnn"))
     example = example_of(detector.prep)
-    found = heatmaps.explain(detector, media_of(detector), [example], ["attention"])[0]
+    found = heatmaps.explain(detector, facts_of(detector), [example], ["attention"])[0]
     shares, added = found.curves
     assert sum(shares.y) == pytest.approx(1, abs=1e-3)
     assert sum(added.y) == pytest.approx(float(detector.run([example])["logit"][0]), abs=1e-3)
@@ -269,7 +269,7 @@ def test_of_sound_that_was_repeated_only_the_first_time_is_shown(tmp_path):
     detector = small_detector(tmp_path, load_builtin().get("spectrogram-cnn"))
     example = example_of(detector.prep)
     example["end_s"][...] = 2.0
-    found = heatmaps.explain(detector, media_of(detector), [example], ["integrated-gradients"])[0]
+    found = heatmaps.explain(detector, facts_of(detector), [example], ["integrated-gradients"])[0]
     assert 1.0 < min(found.curves[0].x) < max(found.curves[0].x) < 2.0
     maps, heard = found.pictures[0], found.pictures[-1]
     assert (maps.region, heard.region) == (Region(start_s=1.0, end_s=2.0),) * 2
@@ -309,7 +309,7 @@ def test_an_exported_bundle_says_that_it_gives_no_gradients_and_shows_what_needs
 
 def test_a_file_that_the_detector_cannot_judge_has_no_maps(picture_detector):
     error = NoFaceError("No face was found.")
-    found = heatmaps.explain(picture_detector, media_of(picture_detector), error, ["grad-cam", "mask"])
+    found = heatmaps.explain(picture_detector, facts_of(picture_detector), error, ["grad-cam", "mask"])
     assert [(each.finding, each.reason, each.summary) for each in found] == [
         ("none", "no-face", "No face was found.")
     ] * 2

@@ -258,7 +258,7 @@ def test_real_clips_give_the_frames_that_full_decoding_gives():
     for path in sorted(shared("media/video").rglob("*.mp4"))[::12]:
         media = Media.from_path(path)
         found = list(media.frames(Sampling()))
-        # FFmpeg decodes 4:4:4 of x264 before build 151 in another way, and the build is told at the begin only.
+        # FFmpeg decodes 4:4:4 of x264 before build 151 in another way, and only the begin tells the build.
         late = Sampling(kind="rate", start_s=media.facts.duration_s - 1, rate_hz=1.0)
         wanted_s = (np.arange(16) + 0.5) / 16 * media.facts.duration_s
         assert np.abs(np.array([frame.time_s for frame in found]) - wanted_s).max() < 0.1

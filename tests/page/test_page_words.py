@@ -76,7 +76,7 @@ def test_a_verdict_in_words(reader, name, given, contained):
     assert contained in (said if isinstance(said, str) else " ".join(said))
 
 
-@pytest.mark.parametrize("name", ["UNITS", "GROUPS", "FINDINGS"])
+@pytest.mark.parametrize("name", ["UNITS", "GROUPS", "FINDINGS", "REASONS"])
 def test_the_page_and_the_report_use_the_same_words(reader, name):
     told = reader.run("return (await import('/static/words.js'))[given[0]]", name)
     if name == "FINDINGS":

@@ -10,6 +10,7 @@ import pytest
 
 from deepscan import verdict as v
 from deepscan.calibration import OperatingPoint
+from deepscan.errors import AbstainError
 from deepscan.media.source import Media
 from deepscan.report import wording
 from deepscan.report.moments import highlights, moments
@@ -351,3 +352,8 @@ def test_a_label_in_words(changed, contained):
 def test_an_interval_that_nobody_measured_is_not_told():
     unknown = v.Uncertainty(low=0.0, high=1.0, files=0)
     assert "was not measured" in wording.trust(dataclasses.replace(told.of_picture(), uncertainty=unknown))[0]
+
+
+def test_every_reason_to_abstain_has_words():
+    reasons = {each.reason for each in (AbstainError, *AbstainError.__subclasses__())}
+    assert set(wording.REASONS) == reasons - {AbstainError.reason} | {v.FAILED}

@@ -44,7 +44,7 @@ def drive(address, given, rate_hz, telling):
     data, out, bundle = given
     work = Work(device="cpu", actors=1, rate_hz=rate_hz, plugin=PLUGIN)
     with connected(address):
-        score(open_task(data, out, select([pathlib.Path(bundle)]), telling), work, telling)
+        score(open_task(data, out, select([pathlib.Path(bundle)]), work, telling), telling)
 
 
 class Losing(Telling):
@@ -83,7 +83,7 @@ def lose_a_node(given, answer):
         try:
             with connected(cluster.address):
                 work = Work(device="cpu", actors=3, rate_hz=100, plugin=PLUGIN)
-                task = open_task(data, out, select([pathlib.Path(bundle)]), losing)
-                answer.put((score(task, work, losing), losing.lost))
+                task = open_task(data, out, select([pathlib.Path(bundle)]), work, losing)
+                answer.put((score(task, losing), losing.lost))
         finally:
             cluster.shutdown()

@@ -47,8 +47,8 @@ def make_inbox(tmp_path_factory):
 
 
 def finish(inbox, out, bundle, watch, plugin=PLUGIN, **more):
-    task = open_task(str(inbox), str(out), select([bundle]), watch)
-    return score(task, Work(device="cpu", actors=2, plugin=plugin, **more), watch)
+    work = Work(device="cpu", actors=2, plugin=plugin, **more)
+    return score(open_task(str(inbox), str(out), select([bundle]), work, watch), watch)
 
 
 def assert_one_row_a_file(inbox, out):

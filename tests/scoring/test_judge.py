@@ -9,11 +9,12 @@ import pytest
 from deepscan import storage
 from deepscan.detector import Detector
 from deepscan.errors import CorruptMediaError, FormatError, MediaError, StorageError
+from deepscan.evidence.catalog import load_builtin as load_analyzers
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
-from deepscan.pipeline import analyze
+from deepscan.pipeline import analyze, testify
 from deepscan.scoring.judge import Lens, judge, look
-from deepscan.scoring.rows import ABSTAINED, ERROR, SCORED, to_table
+from deepscan.scoring.rows import ABSTAINED, ERROR, SCORED, TOLD, to_table
 from deepscan.verdict import to_dict
 from tests.sounds import speech, wav
 from tests.tiny_bundles import FACES, noise, tiny_bundle
@@ -59,6 +60,18 @@ def test_a_row_is_the_verdict_of_the_pipeline_to_the_last_bit(files, bundles, de
         assert {name: row[name] for name in expected} == _listed(expected)
         assert row["elapsed_ms"] > 0
         assert (row["status"], row["error"], row["message"]) == (status, None, None)
+
+
+def test_what_analyzers_measured_stands_in_a_column_without_their_pictures(files, detectors):
+    analyzers = tuple(load_analyzers())
+    looks = [pickle.loads(pickle.dumps(look(i, files[i], detectors, analyzers))) for i in (0, 3)]
+    rows = to_table(list(judge(looks, detectors, POLICY))).to_pylist(maps_as_pydicts="strict")
+    for row, path in zip(rows, (files[0], files[3]), strict=True):
+        expected = testify(Media.from_path(pathlib.Path(path)), analyzers)
+        assert [each["analyzer"] for each in row["evidence"]] == [each.analyzer for each in expected]
+        assert [each["measurements"] for each in row["evidence"]] == [each.measurements for each in expected]
+        assert [each["finding"] for each in row["evidence"]] == [each.finding for each in expected]
+        assert list(row["evidence"][0]) == list(TOLD)
 
 
 def test_whatever_is_wrong_with_a_file_is_its_row(files, detectors):

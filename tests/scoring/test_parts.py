@@ -150,7 +150,8 @@ def test_the_schema_is_what_it_was():
     kinds = {field.name: str(field.type) for field in SCHEMA}
     assert list(kinds) == [
         *("path", "file_id", "given_label", "split", "source", "generator", "status", "label", "probability"),
-        *("uncertainty", "scores", "abstentions", "media", "bundles", "elapsed_ms", "error", "message"),
+        *("uncertainty", "scores", "abstentions", "evidence", "media", "bundles", "elapsed_ms"),
+        *("error", "message"),
     ]
     numbers = "struct<low: double, high: double, files: int64, entropy: double, disagreement: double>"
     region = "struct<box: list<item: double>, start_s: double, end_s: double>"
@@ -166,6 +167,11 @@ def test_the_schema_is_what_it_was():
     )
     assert (kinds["uncertainty"], kinds["media"]) == (numbers, facts)
     assert (kinds["scores"], kinds["abstentions"]) == (f"list<item: {score}>", f"list<item: {passed}>")
+    told = (
+        "struct<analyzer: string, group: string, finding: string, reason: string, summary: string, "
+        "measurements: map<string, double>, elapsed_ms: double>"
+    )
+    assert kinds["evidence"] == f"list<item: {told}>"
     plain = {"bundles": "list<item: string>", "probability": "double", "elapsed_ms": "double"}
-    nested = {"uncertainty", "scores", "abstentions", "media"}
+    nested = {"uncertainty", "scores", "abstentions", "evidence", "media"}
     assert {name: kind for name, kind in kinds.items() if kind != "string" and name not in nested} == plain

@@ -47,8 +47,8 @@ def inbox(tmp_path):
 
 def scored(inbox, out, bundle, watch=None, **work):
     watch = watch or LogWatch()
-    task = open_task(str(inbox), str(out), select([bundle]), watch)
-    return score(task, Work(device="cpu", plugin=PLUGIN, **work), watch)
+    task = open_task(str(inbox), str(out), select([bundle]), Work(device="cpu", plugin=PLUGIN, **work), watch)
+    return score(task, watch)
 
 
 @pytest.mark.ray
@@ -63,6 +63,14 @@ def test_every_file_has_its_row_and_a_second_run_only_does_what_is_new_or_change
     assert (watch.seen[0], watch.seen[-1]) == ((0, 6), (6, 6))
     [error] = [row for row in read_scores(out) if row["status"] == "error"]
     assert (error["error"], pathlib.Path(error["path"]).name) == ("UnsupportedMediaError", "note.jpg")
+
+    with pytest.raises(DataError, match="evidence"):
+        scored(inbox, out, bundle, evidence=True, **pools)
+    measured = tmp_path / "measured"
+    scored(inbox, measured, bundle, evidence=True, **pools)
+    told = {row["path"]: row["evidence"] for row in read_scores(measured) if row["status"] != "error"}
+    assert all("metadata" in {each["analyzer"] for each in evidence} for evidence in told.values())
+    assert all(not row["evidence"] for row in read_scores(out))
 
     (inbox / "new.png").write_bytes(noise(7))
     (inbox / "note.jpg").write_bytes(noise(8))
@@ -104,7 +112,7 @@ def test_what_cannot_work_is_told_before_a_cluster_is_needed(inbox, tmp_path, sp
     own = tiny_bundle(tmp_path / "own").path
     spoil(inbox, tmp_path / "out", own)
     with pytest.raises(error, match=complaint):
-        open_task(str(inbox), str(tmp_path / "out"), select([own]), LogWatch())
+        open_task(str(inbox), str(tmp_path / "out"), select([own]), Work(), LogWatch())
 
 
 def test_a_slow_rate_makes_small_pieces():

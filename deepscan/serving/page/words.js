@@ -7,13 +7,17 @@ export const LABELS = {
   inconclusive: { heading: "Inconclusive", short: "inconclusive" },
 };
 
-const REASONS = {
+/** Why a detector or analyzer could not judge, by the word in an abstention. */
+export const REASONS = {
   "no-face": "No face was found",
-  "no-picture": "There is no picture of the kind that it judges",
+  "no-hum": "No hum of the mains is heard",
+  "no-map": "Its model has nothing that such a map could show",
+  "no-picture": "There is no picture of the kind that it looks at",
   "no-sound": "There is no sound",
   "nothing-measured": "There is nothing that it measures",
   "not-installed": "What it needs is not installed",
   "too-short": "The file is too short",
+  unclear: "What it measures is lost in noise",
   failed: "It failed",
 };
 
