@@ -338,9 +338,29 @@ def test_evidence_is_asked_for_and_comes_below_the_verdicts(files, bundle, tmp_p
     told = [line for line in run(*words, "--explain").stdout.splitlines() if ", voice: " in line]
     assert [line.split(", voice: ")[0] for line in told] == ["voice.wav"]
     lines = [json.loads(line) for line in run(*words, "--explain", "--json").stdout.splitlines()]
-    assert [[each["analyzer"] for each in line["evidence"]] for line in lines] == [[], ["voice"]]
-    assert told[0].endswith(lines[1]["evidence"][0]["summary"])
+    names = [[each["analyzer"] for each in line["evidence"]] for line in lines]
+    assert [("voice" in each, "noise" in each) for each in names] == [(False, True), (True, False)]
+    assert told[0].endswith(next(e["summary"] for e in lines[1]["evidence"] if e["analyzer"] == "voice"))
     assert [json.loads(line)["evidence"] for line in run(*words, "--json").stdout.splitlines()] == [[], []]
+
+
+def test_heat_maps_are_drawn_by_name(files, bundle):
+    words = ("predict", files[0], "--bundle", bundle, "--device", "cpu", "--json", "--map")
+    (evidence,) = json.loads(run(*words, "occlusion").stdout)["evidence"]
+    assert (evidence["analyzer"].partition(":")[0], evidence["group"]) == ("occlusion", "model")
+    wrong = run(*words, "occlusoin")
+    assert wrong.exit_code == 2
+    assert "occlusion" in wrong.stderr
+
+
+def test_pictures_of_a_camera_are_compared_with_the_file(files, bundle, tmp_path):
+    words = ("predict", files[0], "--bundle", bundle, "--device", "cpu", "--json", "--camera", tmp_path)
+    assert "at least one picture" in run(*words).stderr
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(pathlib.Path(files[0]).read_bytes())
+    evidence = json.loads(run(*words).stdout)["evidence"]
+    (camera,) = [each for each in evidence if each["analyzer"] == "camera"]
+    assert camera["measurements"]["references"] == 2
 
 
 def test_a_fresh_process_takes_the_model_from_the_plugin(files, bundle):

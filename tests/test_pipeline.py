@@ -45,6 +45,19 @@ def deaf(detectors):
     return dataclasses.replace(detectors[0], modality=modality)
 
 
+def test_a_detector_that_voted_is_explained_and_no_other(detectors):
+    asked = []
+
+    def explain(detector, facts, prepared):
+        asked.append((detector.bundle.card.name, facts.name, len(prepared)))
+        return (Evidence(analyzer="eye", summary=".", measurements={}, limits="", group="model"),)
+
+    verdict = analyze(media(), detectors, explain=explain)
+    assert asked == [("a", media().facts.name, 1), ("b", media().facts.name, 1)]
+    assert [each.analyzer for each in verdict.evidence] == ["eye", "eye"]
+    assert {score.detector for score in verdict.scores} == {"a", "b"}, "the one that needs a face saw none"
+
+
 def test_the_plan_groups_detectors_by_what_they_prepare(detectors):
     groups = {group.prep: [d.bundle.card.name for d in group.detectors] for group in plan(media(), detectors)}
     assert groups == {WHOLE: ["a", "b"], FACES: ["faces"]}

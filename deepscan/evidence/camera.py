@@ -76,7 +76,7 @@ def known_camera(references: Iterable[Media]) -> Analyzer:
         picture_HWC = still_of(media, LEAST_PX)
         if picture_HWC.shape[:2] != pattern_HW.shape:
             height, width = pattern_HW.shape
-            msg = f"The camera's pictures are {width} x {height} px and this one is not; nothing can be compared."
+            msg = f"The camera's pictures are {width} x {height} px, and this one is not: it was changed."
             raise NoPictureError(msg)
         return _evidence(compare(picture_HWC, pattern_HW), len(pictures))
 
@@ -96,9 +96,7 @@ def _evidence(match: CameraMatch, references: int) -> Evidence:
     against = f"an energy of {match.energy:.0f}, where {DECISION_ENERGY:.0f} decide"
     summary = f"The noise does not show the sensor pattern of the camera ({against}), which says nothing."
     if match.same_camera:
-        summary = (
-            f"The noise has the sensor pattern of the camera of the reference pictures ({against})."
-        )
+        summary = f"The noise has the sensor pattern of the camera of the reference pictures ({against})."
     return Evidence(
         analyzer="camera",
         summary=summary,

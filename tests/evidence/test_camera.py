@@ -86,7 +86,7 @@ def test_an_analyzer_of_reference_pictures_tells_whose_picture_it_is():
     assert tuple(own.measurements) == tuple(other.measurements) == MEASURES == analyzer.measures
     assert own.measurements["references"] == 12
     assert "says nothing" in other.summary
-    with pytest.raises(NoPictureError, match="192 x 192 px and this one is not"):
+    with pytest.raises(NoPictureError, match="192 x 192 px, and this one is not"):
         analyzer.testify(as_media(pixels(scenery(0, 128, 192))))
 
 

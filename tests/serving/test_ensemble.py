@@ -223,7 +223,9 @@ def test_a_member_that_fails_is_named_and_the_others_decide_without_it(bundles, 
 def test_a_half_that_does_not_decode_silences_its_group_only(bundles, media):
     class Unreadable(Prepare):
         async def __call__(self, media: Media, frames: int | None = None) -> Any:
-            return Preparation(prepared=CorruptMediaError("the sound is damaged"), elapsed_ms=0.0)
+            return Preparation(
+                prepared=CorruptMediaError("the sound is damaged"), facts=media.facts, elapsed_ms=0.0
+            )
 
     unreadable = Unreadable(bundles[1].prep(), ARGS)
     broken = stages(bundles[1:2], unreadable, plain_replica(bundles[1:2]))
@@ -233,9 +235,9 @@ def test_a_half_that_does_not_decode_silences_its_group_only(bundles, media):
 
 
 @pytest.mark.parametrize("reason", [AbstainError("Too short."), NoFaceError("No face.")])
-def test_a_reason_to_abstain_becomes_an_abstention_of_every_member(bundles, reason):
+def test_a_reason_to_abstain_becomes_an_abstention_of_every_member(bundles, media, reason):
     wish = Wish(bundles=frozenset(bundle.card.id for bundle in bundles[:2]))
-    preparation = Preparation(prepared=reason, elapsed_ms=1.0)
+    preparation = Preparation(prepared=reason, facts=media.facts, elapsed_ms=1.0)
     judgement = asyncio.run(plain_replica(bundles[:2])(preparation, wish))
     assert [(each.detector, each.reason) for each in judgement.outcomes] == [
         ("one", reason.reason),
@@ -280,7 +282,9 @@ def test_analyzers_are_asked_if_that_is_wished(bundles, media):
     one = group(bundles[:1])
     panel = Panel(bundles=frozenset({one.models[0].id}))
     ensemble = Ensemble([one], {MAIN: panel}, testify)
-    assert verdict_of(ensemble, media, explain=True).evidence == (found,)
+    told = verdict_of(ensemble, media, explain=True).evidence
+    assert told[-1] == found
+    assert {each.group for each in told[:-1]} == {"model"}, "what the detector looked at"
     assert verdict_of(ensemble, media).evidence == ()
 
 

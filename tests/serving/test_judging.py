@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepscan import pipeline
+from deepscan import heatmaps, pipeline
 from deepscan.detector import Detector
 from deepscan.errors import CorruptMediaError, FormatError, OverloadedError
 from deepscan.fusion import Vote
@@ -15,7 +16,7 @@ from deepscan.pipeline import Failure
 from deepscan.serving.batching import Batching
 from deepscan.serving.ensemble import Preparation, Wish
 from deepscan.serving.judging import Asked, Judges, run_together
-from deepscan.verdict import Abstention
+from deepscan.verdict import Abstention, MediaFacts
 
 
 class Stub:
@@ -47,8 +48,11 @@ def detectors(make_bundle):
     return [Detector.load(bundle.path, "cpu") for bundle in bundles]
 
 
-def ready(prepared):
-    return Preparation(prepared=prepared, elapsed_ms=1.5)
+FACTS = MediaFacts(name="a.png", kind="image", container="png", bytes=1, sha256="0" * 64)
+
+
+def ready(prepared, facts=FACTS):
+    return Preparation(prepared=prepared, facts=facts, elapsed_ms=1.5)
 
 
 def all_of(*detectors):
@@ -86,6 +90,26 @@ def test_judging_says_what_voting_one_by_one_says(detectors, picture):
             assert outcome.score.probability == pytest.approx(alone.score.probability, abs=1e-6)
 
 
+def test_detectors_show_what_they_looked_at_where_that_is_wished(detectors, picture):
+    media = Media.from_bytes(picture(0), "a.png")
+    given = ready(pipeline.prepare(detectors[0].prep, media), media.facts)
+    wishes = [dataclasses.replace(all_of(*detectors), explain=explain) for explain in (True, False)]
+
+    async def asked() -> list[Any]:
+        judges = Judges(detectors, Batching())
+        return [await judges(given, wish) for wish in wishes]
+
+    told, silent = asyncio.run(asked())
+    alone = [each for d in detectors for each in heatmaps.explain_quickly(d, media.facts, given.prepared)]
+    assert alone
+    assert [dataclasses.replace(each, elapsed_ms=0) for each in told.evidence] == [
+        dataclasses.replace(each, elapsed_ms=0) for each in alone
+    ]
+    assert told.stages_ms["evidence"] > 0
+    assert silent.evidence == ()
+    assert "evidence" not in silent.stages_ms
+
+
 def test_what_cannot_be_judged_does_not_wait_in_a_batch(make_bundle, picture):
     detector = Detector.load(make_bundle("judge-faces", region="face").path, "cpu")
     no_face = pipeline.prepare(detector.prep, Media.from_bytes(picture(0), "a.png"))
@@ -93,7 +117,10 @@ def test_what_cannot_be_judged_does_not_wait_in_a_batch(make_bundle, picture):
     async def asked() -> list[Any]:
         judges = Judges([detector], Batching(size=2, wait_s=100))
         given = [no_face, CorruptMediaError("half a file")]
-        return [(await judges(ready(each), all_of(detector))).outcomes[0] for each in given]
+        wish = dataclasses.replace(all_of(detector), explain=True)
+        judgements = [await judges(ready(each), wish) for each in given]
+        assert [judgement.evidence for judgement in judgements] == [(), ()]
+        return [judgement.outcomes[0] for judgement in judgements]
 
     abstention, failure = asyncio.run(asked())
     assert isinstance(abstention, Abstention)
