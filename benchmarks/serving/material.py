@@ -1,6 +1,8 @@
 """What the load is made of: a bundle with random weights, pictures with a face in them, and sounds."""
 
+import dataclasses
 import pathlib
+from typing import Any
 
 import torch
 
@@ -11,10 +13,10 @@ from deepscan.models.catalog import load_builtin
 from deepscan.pipeline import prepare
 
 
-def fresh_bundle(folder: pathlib.Path, model: str) -> pathlib.Path:
+def fresh_bundle(folder: pathlib.Path, model: str, **changes: Any) -> pathlib.Path:
     """Write a bundle of a model with random weights: what it says means nothing, its cost is real."""
     spec = load_builtin().get(model)
-    settings, prep = spec.config(), spec.prep.resolved()
+    settings, prep = dataclasses.replace(spec.config(), **changes), spec.prep.resolved()
     torch.manual_seed(0)
     card = Card(
         name=model,
@@ -30,10 +32,14 @@ def fresh_bundle(folder: pathlib.Path, model: str) -> pathlib.Path:
 
 
 def usable(folder: pathlib.Path, model: str, count: int, suffix: str = ".jpg") -> tuple[str, ...]:
-    """Return so many files of a folder in which the model's preparation finds something to judge."""
+    """Return so many files of a folder in which the model's preparation finds one thing to judge.
+
+    A file of several is a batch of its own.
+    """
     prep, found = load_builtin().get(model).prep.resolved(), []
     for path in sorted(folder.rglob(f"*{suffix}")):
-        if isinstance(prepare(prep, Media.from_path(path)), list):
+        prepared = prepare(prep, Media.from_path(path))
+        if isinstance(prepared, list) and len(prepared) == 1:
             found.append(str(path.resolve()))
         if len(found) == count:
             return tuple(found)

@@ -23,9 +23,8 @@ GAINS = 1.5
 
 SAMPLE_S = 2.0
 BATCH_SIZE, BUSY_CONNECTIONS = 8, 16
-SOUND_MODEL = "gru-light"
-LIGHT_MODELS = {"autoencoder": "pictures", SOUND_MODEL: "sounds"}
-"""Models of many small steps, beside the one that is asked for, and the files that they judge."""
+SOUND_MODEL, UNITS = "gru-attention", 512
+"""A model of many steps, each of which reads all weights of its GRU: for one file or for eight."""
 
 
 def compare(plan: Plan) -> dict[str, Any]:
@@ -88,15 +87,16 @@ def _same_answers(said: dict[str, dict[str, float | None]]) -> dict[str, Any]:
 
 
 def batching(plan: Plan) -> dict[str, Any]:
-    """Measure ``serve --local`` and production without and with batches, for three models.
+    """Measure ``serve --local`` and production without and with batches, for pictures and for sound.
 
     What a batch can bring at most is what it brings to the model alone, measured beside (``model_gain``).
     """
     rows, goals = [], []
-    for model, kind in {plan.model: "pictures", **LIGHT_MODELS}.items():
-        if not (files := getattr(plan, kind)):
-            continue
-        bundle = fresh_bundle(plan.folder / f"{model}-batching", model)
+    cases = {plan.model: (plan.bundle, plan.pictures)}
+    if plan.sounds:
+        wide = fresh_bundle(plan.folder / "wide", SOUND_MODEL, hidden=UNITS)
+        cases[f"{SOUND_MODEL} of {UNITS} units"] = wide, plan.sounds
+    for model, (bundle, files) in cases.items():
         gain = model_gain(bundle, files)
         for name in [name for name in ("local", "production") if name in plan.systems]:
             per_s = {}

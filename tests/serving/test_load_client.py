@@ -161,7 +161,7 @@ def test_a_comment_leaves_the_sound_as_it_is():
     upload = body.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--deepscan-load--")[0]
     assert upload.endswith(b"JUNK\x10\0\0\0" + b"7".rjust(16, b"0"))
     assert int.from_bytes(upload[4:8], "little") == len(upload) - 8
-    heard = [Media.from_bytes(data, "a.wav").sound_N() for data in (wav, upload)]
+    heard = [Media.from_bytes(data, "a.wav").sound_N for data in (wav, upload)]
     np.testing.assert_array_equal(*heard)
 
 
