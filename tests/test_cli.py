@@ -354,10 +354,12 @@ def test_heat_maps_are_drawn_by_name(files, bundle):
 
 
 def test_pictures_of_a_camera_are_compared_with_the_file(files, bundle, tmp_path):
-    words = ("predict", files[0], "--bundle", bundle, "--device", "cpu", "--json", "--camera", tmp_path)
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    words = ("predict", files[0], "--bundle", bundle, "--device", "cpu", "--json", "--camera", folder)
     assert "at least one picture" in run(*words).stderr
     for number in range(2):
-        (tmp_path / f"{number}.png").write_bytes(pathlib.Path(files[0]).read_bytes())
+        (folder / f"{number}.png").write_bytes(pathlib.Path(files[0]).read_bytes())
     evidence = json.loads(run(*words).stdout)["evidence"]
     (camera,) = [each for each in evidence if each["analyzer"] == "camera"]
     assert camera["measurements"]["references"] == 2

@@ -43,7 +43,7 @@ def test_where_they_part_is_marked(monkeypatch):
     rng = np.random.default_rng(1)
     shares = np.convolve(rng.uniform(0, 0.5, 300), np.ones(5) / 5, "same")
     loud = shares.copy()
-    loud[225:] = 0.5 - shares[225:]
+    loud[225:] = 0.35 - shares[225:] / 2
     together, parted = told(monkeypatch, shares, shares), told(monkeypatch, shares, loud)
     assert together.measurements["parted_share"] == 0
     assert together.measurements["offset_ms"] == pytest.approx(0, abs=40)

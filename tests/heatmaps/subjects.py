@@ -23,7 +23,7 @@ def facts_of(detector):
 
 def small_detector(folder: pathlib.Path, spec, seed=0, **fields):
     """Return a detector of a registered model with a small Prep and fresh weights, settled on noise."""
-    prep = shrunk(spec.prep)
+    prep = shrunk(spec.prep).resolved()
     if hasattr(prep, "finder"):
         prep = dataclasses.replace(prep, finder="haar")
     seen = [example_of(prep, number) for number in range(4)]

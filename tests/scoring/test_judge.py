@@ -6,13 +6,13 @@ import pickle
 
 import pytest
 
-from deepscan import storage
+from deepscan import pipeline, storage
 from deepscan.detector import Detector
 from deepscan.errors import CorruptMediaError, FormatError, MediaError, StorageError
 from deepscan.evidence.catalog import load_builtin as load_analyzers
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
-from deepscan.pipeline import analyze, testify
+from deepscan.pipeline import analyze
 from deepscan.scoring.judge import Lens, judge, look
 from deepscan.scoring.rows import ABSTAINED, ERROR, SCORED, TOLD, to_table
 from deepscan.verdict import to_dict
@@ -67,7 +67,7 @@ def test_what_analyzers_measured_stands_in_a_column_without_their_pictures(files
     looks = [pickle.loads(pickle.dumps(look(i, files[i], detectors, analyzers))) for i in (0, 3)]
     rows = to_table(list(judge(looks, detectors, POLICY))).to_pylist(maps_as_pydicts="strict")
     for row, path in zip(rows, (files[0], files[3]), strict=True):
-        expected = testify(Media.from_path(pathlib.Path(path)), analyzers)
+        expected = pipeline.testify(Media.from_path(pathlib.Path(path)), analyzers)
         assert [each["analyzer"] for each in row["evidence"]] == [each.analyzer for each in expected]
         assert [each["measurements"] for each in row["evidence"]] == [each.measurements for each in expected]
         assert [each["finding"] for each in row["evidence"]] == [each.finding for each in expected]

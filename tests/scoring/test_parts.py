@@ -11,7 +11,7 @@ import pytest
 from deepscan.errors import DataError, StorageError
 from deepscan.scoring.inbox import INBOX
 from deepscan.scoring.parts import Parts, count, read_scores
-from deepscan.scoring.rows import SCHEMA, to_table
+from deepscan.scoring.rows import SCHEMA, VERSION, to_table
 from tests.full_disk import small_disk
 
 JUDGES = {"bundles": ["tiny-0"], "fusion": "00"}
@@ -123,7 +123,7 @@ def test_scores_of_other_judges_are_not_mixed_in(parts):
 def test_what_is_no_part_is_refused(tmp_path):
     parts = Parts(str(tmp_path), JUDGES)
     pq.write_table(rows(row("a")), tmp_path / "part-0.parquet")
-    with pytest.raises(DataError, match="no scores of version 1"):
+    with pytest.raises(DataError, match=f"no scores of version {VERSION}"):
         parts.check()
     (tmp_path / "part-0.parquet").write_bytes(b"PAR1 and so on")
     with pytest.raises(DataError, match="is no part of a folder of scores"):
