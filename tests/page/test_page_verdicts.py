@@ -49,7 +49,7 @@ def test_a_face_is_marked_where_the_detector_found_it(page, bundles, files):
     width_px = page.one(".layer").size["width"]
     assert any(float(place[:-2]) == pytest.approx(left * width_px, abs=1) for place in placed)
     assert verdict.media.sha256 in page.browser.execute_script(
-        "return document.querySelector('dl').textContent"
+        "return [...document.querySelectorAll('dl')].map((list) => list.textContent).join(' ')"
     )
 
 
