@@ -8,6 +8,7 @@ medians over rounds; the goals are 1.0 s for the picture and 5 s for the clip, o
 """
 
 import argparse
+import contextlib
 import io
 import json
 import pathlib
@@ -43,15 +44,16 @@ def clip(media: pathlib.Path) -> bytes:
     pictures = sorted((media / "video/real").rglob("*.mp4"))[0]
     sounds = sorted((media / "audio/real/ff-original-sound-track").glob(f"*{pictures.stem}*"))
     stream = io.BytesIO()
-    with av.open(stream, "w", "mp4") as out:
-        for path, kind in ((pictures, "video"), *((sound, "audio") for sound in sounds[:1])):
-            with av.open(str(path)) as container:
-                track = getattr(container.streams, kind)[0]
-                copy = out.add_stream_from_template(track)
-                for packet in container.demux(track):
-                    if packet.dts is not None and float(packet.pts * packet.time_base) < CLIP_S:
-                        packet.stream = copy
-                        out.mux(packet)
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(av.open(str(path))) for path in (pictures, sounds[0])]
+        out = stack.enter_context(av.open(stream, "w", "matroska"))
+        tracks = [files[0].streams.video[0], files[1].streams.audio[0]]
+        copies = [out.add_stream_from_template(track) for track in tracks]
+        for file, track, copy in zip(files, tracks, copies, strict=True):
+            for packet in file.demux(track):
+                if packet.dts is not None and float(packet.pts * packet.time_base) < CLIP_S:
+                    packet.stream = copy
+                    out.mux(packet)
     return stream.getvalue()
 
 
@@ -81,7 +83,7 @@ def main() -> None:
     sound = sorted((given.media / "audio/real/ff-original-sound-track").iterdir())[0]
     files = {
         "picture": (picture(given.media), "picture.jpg"),
-        "clip": (clip(given.media), "clip.mp4"),
+        "clip": (clip(given.media), "clip.mkv"),
         "recording": (sound.read_bytes(), sound.name),
     }
     result = {}
