@@ -180,7 +180,9 @@ class Bundle:
 def write(directory: pathlib.Path, card: Card, module: nn.Module) -> Bundle:
     """Write a module and its card into ``directory``; ``card.files`` is filled in."""
     directory.mkdir(parents=True, exist_ok=True)
-    names = load_formats().get(card.weights_format).write(module, directory)
+    modality = load_modalities().get(card.modality)
+    inputs = config.from_dict(modality.prep, card.prep).inputs
+    names = load_formats().get(card.weights_format).write(module, directory, inputs)
     card = dataclasses.replace(card, files={name: _sha256(directory / name) for name in names})
     _write_card(directory, card)
     return Bundle(directory, card)

@@ -40,7 +40,7 @@ class Detector:
             ConfigError: The device does not exist.
         """
         bundle = Bundle.read(path)
-        runner = bundle.weights_format().load(bundle.module(), path, pick_device(device))
+        runner = bundle.weights_format().load(bundle.module, path, pick_device(device))
         return cls(bundle, load_modalities().get(bundle.card.modality), bundle.prep().resolved(), runner)
 
     def run(self, examples: list[Example], batch_size: int = 32) -> Outputs:

@@ -19,6 +19,7 @@ from deepscan.cli import (
     experimenting,
     importing,
     judging,
+    optimizing,
     reporting,
     scoring,
     serving,
@@ -35,6 +36,7 @@ app.add_typer(tuning.app)
 app.add_typer(judging.app)
 app.add_typer(reporting.app)
 app.add_typer(scoring.app)
+app.add_typer(optimizing.app)
 app.add_typer(serving.app)
 app.add_typer(experimenting.app)
 app.add_typer(ensembles.app, name="ensemble")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from torch import nn
 
-from deepscan.modalities import Outputs
+from deepscan.modalities import Column, Outputs
 from deepscan.registry import Registry
 
 
@@ -30,14 +30,18 @@ class Format:
     Attributes:
         name: Name in the registry and in ``bundle.json``.
         summary: One line for tables.
-        write: Writes a module's weights into a directory; returns the names of the files.
-        load: Loads a runner from a freshly built module, the directory and a device name.
+        write: Writes a module that reads some columns into a directory; returns the names of the files.
+            Raises FormatError where the model cannot be written so.
+        load: Loads a runner from what builds the module with fresh weights, which few formats need, the
+            directory and a device name.
+        tolerance: By how much its P(fake) may differ from that of the eager model.
     """
 
     name: str
     summary: str
-    write: Callable[[nn.Module, pathlib.Path], tuple[str, ...]]
-    load: Callable[[nn.Module, pathlib.Path, str], Runner]
+    write: Callable[[nn.Module, pathlib.Path, Mapping[str, Column]], tuple[str, ...]]
+    load: Callable[[Callable[[], nn.Module], pathlib.Path, str], Runner]
+    tolerance: float = 1e-4
 
 
 def network_of(runner: Runner) -> nn.Module | None:
@@ -51,6 +55,6 @@ FORMATS: Registry[Format] = Registry("weights format")
 
 def load_builtin() -> Registry[Format]:
     """Import the formats of this package and return the registry."""
-    from deepscan.formats import eager  # noqa: F401  (imported for its registration)
+    from deepscan.formats import eager, onnx, openvino  # noqa: F401  (imported for their registration)
 
     return FORMATS

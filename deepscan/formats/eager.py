@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import safetensors
@@ -13,7 +13,7 @@ from torch import nn
 
 from deepscan.errors import BundleError, StorageError
 from deepscan.formats import FORMATS, Format, Runner
-from deepscan.modalities import Outputs
+from deepscan.modalities import Column, Outputs
 
 WEIGHTS = "weights.safetensors"
 
@@ -33,8 +33,8 @@ class EagerRunner:
         return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 
 
-def write(module: nn.Module, directory: pathlib.Path) -> tuple[str, ...]:
-    """Write the weights and buffers of ``module`` into ``directory``.
+def write(module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column]) -> tuple[str, ...]:
+    """Write the weights and buffers of ``module`` into ``directory``, whatever it reads.
 
     Raises:
         StorageError: They cannot be written, e.g. because the disk is full.
@@ -61,8 +61,9 @@ def fill(module: nn.Module, directory: pathlib.Path) -> None:
         raise BundleError(msg) from error
 
 
-def load(module: nn.Module, directory: pathlib.Path, device: str) -> Runner:
-    """Fill ``module`` and return its runner on ``device``."""
+def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str) -> Runner:
+    """Build the module, fill it and return its runner on ``device``."""
+    module = build()
     fill(module, directory)
     target = torch.device(device)
     module = module.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -122,7 +122,7 @@ class Autoencoder(nn.Module):
 
     def _bottleneck(self, code_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         if self.config.kind != "variational":
-            return code_BCHW, code_BCHW.new_zeros(len(code_BCHW))
+            return code_BCHW, code_BCHW.new_zeros(code_BCHW.shape[0])
         mean_BCHW, log_variance_BCHW = code_BCHW.chunk(2, 1)
         log_variance_BCHW = log_variance_BCHW.clamp(-10, 10)
         surplus_BCHW = mean_BCHW.square() + log_variance_BCHW.exp() - 1 - log_variance_BCHW

@@ -189,7 +189,9 @@ class AvSync(nn.Module):
         cosine_BTK, held_BTK = match
         distance_BTK = (2 - 2 * cosine_BTK).clamp(min=1e-6).sqrt()
         curve_BK = _curve(distance_BTK, held_BTK)
-        middle_B, (least_B, best_B) = curve_BK.median(1).values, curve_BK.min(1)
+        # The lower median, by sorting: graphs of other runtimes know no median.
+        middle_B = curve_BK.sort(1).values[:, (curve_BK.shape[1] - 1) // 2]
+        least_B, best_B = curve_BK.min(1)
         first = self.config.shifts - self.config.tolerance
         near_B = curve_BK[:, first : first + 2 * self.config.tolerance + 1].argmin(1) + first
         near_BT1 = near_B[:, None, None].expand(-1, cosine_BTK.shape[1], 1)

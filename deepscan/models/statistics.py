@@ -101,14 +101,14 @@ class Statistics(nn.Module):
             planes = reduced(ycc_BCHW, scale).flatten(0, 1)[:, None]
             energy = functional.conv2d(planes, self.high_pass, padding=1).abs()
             mapped = functional.adaptive_avg_pool2d(energy, ENERGY_GRID)
-            groups.append((mapped + 0.2).log().view(len(ycc_BCHW), -1))
+            groups.append((mapped + 0.2).log().view(ycc_BCHW.shape[0], -1))
         return groups
 
 
 def _tones(pixels_BHWC: Tensor) -> list[Tensor]:
     colors = pixels_BHWC.flatten(1, 2).transpose(1, 2).flatten(0, 1)
-    share = (histogram(colors, 256) / colors.shape[1]).view(len(pixels_BHWC), 3, 256)
-    coarse = share.view(len(pixels_BHWC), 3, TONES, -1).sum(3)
+    share = (histogram(colors, 256) / colors.shape[1]).view(pixels_BHWC.shape[0], 3, 256)
+    coarse = share.view(pixels_BHWC.shape[0], 3, TONES, -1).sum(3)
     return [(share[..., list(ENDS)] + 1e-5).log().flatten(1), coarse.sqrt().flatten(1)]
 
 

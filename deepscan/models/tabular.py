@@ -177,7 +177,7 @@ class Trees(nn.Module):
     def forward(self, x_BM: Tensor) -> Tensor:
         """Return the sum of all trees for float32 [B, 512], float32 [B]."""
         trees = torch.arange(len(self.slot), device=x_BM.device)
-        node_BT = torch.zeros(len(x_BM), len(self.slot), dtype=torch.int64, device=x_BM.device)
+        node_BT = torch.zeros(x_BM.shape[0], len(self.slot), dtype=torch.int64, device=x_BM.device)
         for _ in range(self.config.depth):
             asked_BT = x_BM.gather(1, self.slot[trees, node_BT])
             side_BT = (asked_BT > self.threshold[trees, node_BT]).long()

@@ -25,7 +25,7 @@ def repeat_real(x_BTX: Tensor, mask_BT: Tensor) -> Tensor:
         mask_BT: True for real moments, at least the first of each row.
     """
     index_BT = _numbers(mask_BT) % mask_BT.sum(1, keepdim=True)
-    return x_BTX[torch.arange(len(x_BTX), device=x_BTX.device)[:, None], index_BT]
+    return x_BTX[torch.arange(x_BTX.shape[0], device=x_BTX.device)[:, None], index_BT]
 
 
 def reverse_real(x_BTF: Tensor, mask_BT: Tensor) -> Tensor:

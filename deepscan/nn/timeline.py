@@ -38,7 +38,7 @@ class Stack(nn.Module):
         """Return the steps; up to ``count - 1`` frames at the end are left out."""
         steps = x_BRT.shape[2] // self.count
         x_BRT = x_BRT[:, :, : steps * self.count]
-        return x_BRT.reshape(len(x_BRT), -1, steps, self.count).transpose(1, 2).flatten(2)
+        return x_BRT.reshape(x_BRT.shape[0], -1, steps, self.count).transpose(1, 2).flatten(2)
 
 
 def require_halvings(x_BRT: Tensor, times: int) -> None:

@@ -1,0 +1,32 @@
+"""Commands that make a bundle smaller or faster."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+from deepscan.cli.options import Plugin, use_plugin
+from deepscan.cli.program import console
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    bundle: Annotated[pathlib.Path, typer.Argument(help="Bundle directory.")],
+    out: Annotated[pathlib.Path, typer.Option(help="Folder of the new bundle.")],
+    weights_format: Annotated[
+        str, typer.Option("--format", help="Weights format, such as onnx or openvino.")
+    ] = "onnx",
+    plugin: Plugin = None,
+) -> None:
+    """Write a bundle in another weights format, if it says the same then."""
+    from deepscan.console import grid
+    from deepscan.optimize.export import export as run
+
+    use_plugin(plugin)
+    made = run(bundle, weights_format, out)
+    size, before = (f"{each / 1e6:.1f} MB" for each in made.bytes)
+    columns = ("bundle", "format", "size", "before", "largest difference of P(fake)")
+    row = (made.bundle.card.id, weights_format, size, before, f"{made.gap:.1e}")
+    console.print(grid(f"Exported: {out}", columns, [row]))

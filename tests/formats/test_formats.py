@@ -1,0 +1,144 @@
+"""Every format says what the eager model says, on every model that it claims, and refuses the others."""
+
+import concurrent.futures
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from deepscan import bundle as bundles
+from deepscan.detector import Detector
+from deepscan.errors import BundleError, ConfigError, FormatError, UnknownNameError
+from deepscan.formats import load_builtin, network_of, onnx, openvino
+from deepscan.formats.onnx import example_of
+from deepscan.media.source import Media
+from deepscan.models.catalog import load_builtin as load_models
+from deepscan.optimize.export import export, largest_gap
+from tests.heatmaps.subjects import small_detector
+from tests.test_cli import run
+from tests.tiny_bundles import noise, tiny_bundle
+
+GRAPHS = ("onnx", "openvino")
+COUNTING = {"statistics", "clip-statistics", "residual-gru"}
+"""Models that count patterns over a whole batch at once, which no graph follows."""
+
+QUICK = ("gru-light", "autoencoder", "avsync", "forensic-mlp", "voice")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture(scope="module", params=GRAPHS)
+def exported(request, tiny, tmp_path_factory):
+    return export(tiny.path, request.param, tmp_path_factory.mktemp(request.param) / "bundle")
+
+
+def test_an_exported_bundle_names_its_parent_and_votes_as_it_does(tiny, exported):
+    media = Media.from_bytes(noise(3), "a.png")
+    first, second = (Detector.load(path, "cpu") for path in (tiny.path, exported.bundle.path))
+    examples = first.prep(media)
+    assert second.vote(examples).score.probability == pytest.approx(
+        first.vote(examples).score.probability, abs=1e-4
+    )
+    card = exported.bundle.card
+    assert card.parent == tiny.card.id
+    assert card.id != tiny.card.id
+    assert card.calibration == tiny.card.calibration
+    assert exported.gap <= 1e-4
+    assert all(size > 0 for size in exported.bytes)
+
+
+def test_several_threads_get_what_each_would_get_alone(exported):
+    detector = Detector.load(exported.bundle.path, "cpu")
+    batches = [
+        {name: each.numpy() for name, each in example_of(detector.prep.inputs, count).items()}
+        for count in (1, 2, 3, 5) * 4
+    ]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(detector.runner, batches))
+    for batch, said in zip(batches, together, strict=True):
+        np.testing.assert_allclose(said["logit"], detector.runner(batch)["logit"], atol=1e-5)
+
+
+def test_a_broken_graph_is_a_broken_bundle(exported, tmp_path):
+    broken = shutil.copytree(exported.bundle.path, tmp_path / "broken")
+    name = next(name for name in exported.bundle.card.files if not name.endswith(".bin"))
+    (broken / name).write_bytes(b"no graph")
+    with pytest.raises(BundleError, match="altered"):
+        Detector.load(broken, "cpu")
+    card = bundles.Bundle.read(exported.bundle.path).card
+    form = load_builtin().get(card.weights_format)
+    with pytest.raises(BundleError, match="cannot be run here"):
+        form.load(lambda: None, broken, "cpu")
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_runtime_that_is_not_installed_is_named(name, tiny, exported, tmp_path, monkeypatch):
+    package = {"onnx": "onnxruntime", "openvino": "openvino"}[name]
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(FormatError, match=r"deepscan\[export\]"):
+        load_builtin().get(name).load(lambda: None, exported.bundle.path, "cpu")
+
+
+def test_openvino_runs_on_no_gpu(tmp_path):
+    with pytest.raises(FormatError, match="not on 'cuda'"):
+        load_builtin().get("openvino").load(lambda: None, tmp_path, "cuda")
+
+
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tiny, exported, tmp_path):
+    with pytest.raises(FormatError, match="made from"):
+        export(exported.bundle.path, "onnx", tmp_path / "again")
+    with pytest.raises(ConfigError, match="holds something"):
+        export(tiny.path, "onnx", exported.bundle.path)
+    with pytest.raises(UnknownNameError, match="onnx"):
+        export(tiny.path, "onxn", tmp_path / "no")
+    counting = small_detector(tmp_path / "counting", load_models().get("statistics"))
+    with pytest.raises(FormatError, match="always hold the same number"):
+        export(counting.bundle.path, "onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_format_that_says_something_else_is_not_kept(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("deepscan.optimize.export.largest_gap", lambda *_: 0.2)
+    with pytest.raises(FormatError, match="differs by up to"):
+        export(tiny.path, "onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_exports_and_predict_reads_it(tiny, tmp_path):
+    done = run("export", tiny.path, "--out", tmp_path / "out", "--format", "onnx")
+    assert done.exit_code == 0, done.stderr
+    (tmp_path / "a.png").write_bytes(noise(1))
+    words = ("predict", tmp_path / "a.png", "--device", "cpu", "--json", "--bundle")
+    told = [json.loads(run(*words, path).stdout)["probability"] for path in (tiny.path, tmp_path / "out")]
+    assert told[0] == pytest.approx(told[1], abs=1e-4)
+
+
+def check(name, folder):
+    """Trace a model once and compare what both runtimes say of it with what PyTorch says."""
+    detector = small_detector(folder / "eager", load_models().get(name))
+    card = detector.bundle.card
+    onnx.write(network_of(detector.runner), folder, detector.prep.inputs)
+    openvino.convert(folder / onnx.GRAPH, folder)
+    for form in map(load_builtin().get, GRAPHS):
+        runner = form.load(lambda: None, folder, "cpu")
+        assert largest_gap(detector, runner) <= form.tolerance, f"{card.name} as {form.name}"
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_small_models_say_the_same_in_every_format(name, tmp_path):
+    check(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [spec.name for spec in load_models() if spec.name not in QUICK])
+def test_every_model_says_the_same_or_is_refused(name, tmp_path):
+    if name in COUNTING:
+        with pytest.raises(FormatError):
+            check(name, tmp_path)
+    else:
+        check(name, tmp_path)
