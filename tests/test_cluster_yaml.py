@@ -180,7 +180,7 @@ def test_an_upload_of_this_project_is_small(tmp_path):
     create_package(str(ROOT), tmp_path / "upload.zip", include_gitignore=True, excludes=[".git", ".venv"])
     with zipfile.ZipFile(tmp_path / "upload.zip") as package:
         names = package.namelist()
-    assert (tmp_path / "upload.zip").stat().st_size < 2 * 2**20, (
+    assert (tmp_path / "upload.zip").stat().st_size < 4 * 2**20, (
         "it is the source of the package, uncompressed"
     )
     assert {"jobs/train.py", "deepscan/cli/training.py", "pyproject.toml"} <= set(names)
