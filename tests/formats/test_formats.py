@@ -21,7 +21,7 @@ from tests.test_cli import run
 from tests.tiny_bundles import noise, tiny_bundle
 
 GRAPHS = ("onnx", "openvino")
-COUNTING = {"statistics", "clip-statistics", "residual-gru"}
+COUNTING = {"statistics", "clip-statistics"}
 """Models that count patterns over a whole batch at once, which no graph follows."""
 
 QUICK = ("gru-light", "autoencoder", "avsync", "forensic-mlp", "voice")
