@@ -125,6 +125,11 @@ def testify_all(media: Media) -> tuple[Evidence, ...]:
     return testify(media, load_analyzers())
 
 
+def testify_none(media: Media, error: MediaError) -> tuple[Evidence, ...]:
+    """Return what stands in the place of all evidence where measuring the file ended whoever did it."""
+    return tuple(silence(analyzer, error) for analyzer in load_analyzers() if analyzer.accepts(media))
+
+
 def _testimony(analyzer: Analyzer, media: Media) -> Evidence:
     start_s = time.perf_counter()
     try:

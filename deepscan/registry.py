@@ -58,6 +58,16 @@ class Registry(Generic[T]):
         """Return all names in the order of registration."""
         return tuple(self._items)
 
+    def by_name(self) -> "Registry[T]":
+        """Return a registry of the same items in the order of their names.
+
+        Which file was imported first must not show in what is made of them, such as evidence, or the digest
+        of a Prep that asks all analyzers.
+        """
+        ordered: Registry[T] = Registry(self.kind)
+        ordered._items = dict(sorted(self._items.items()))
+        return ordered
+
     def __iter__(self) -> Iterator[T]:
         """Iterate over the items in the order of registration."""
         return iter(self._items.values())

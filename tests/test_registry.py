@@ -29,6 +29,13 @@ def test_an_underscore_finds_a_hyphen_unless_the_name_itself_is_there():
     assert [registry.get(name) for name in ("b0-lstm", "b0_lstm")] == [1, 2]
 
 
+def test_by_name_the_order_of_registration_does_not_show(shelf):
+    ordered = shelf.by_name()
+    assert list(ordered.names()) == sorted(shelf.names())
+    assert list(ordered) == [shelf.get(name) for name in sorted(shelf.names())]
+    assert ordered.kind == shelf.kind
+
+
 def test_names_and_items_keep_the_order_of_registration(shelf):
     assert shelf.names() == ("turnip", "carrot", "leek")
     assert list(shelf) == [3, 1, 2]

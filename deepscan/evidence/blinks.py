@@ -5,7 +5,7 @@ import numpy as np
 from deepscan.evidence import ANALYZERS, Analyzer
 from deepscan.evidence.exhibits import curve
 from deepscan.media.eyes import PROMINENCE, Blink, blinks, openness
-from deepscan.media.portraits import portrait
+from deepscan.media.portraits import portrait, shows_moving_pictures
 from deepscan.media.source import Media
 from deepscan.verdict import Evidence, Finding
 
@@ -100,11 +100,6 @@ def _in_words(measured: dict[str, float]) -> str:
         f"minute, of {measured['blink_median_ms']:.0f} ms each in the median, "
         f"{measured['both_eyes_share']:.0%} of them with both eyes at once."
     )
-
-
-def shows_moving_pictures(media: Media) -> bool:
-    """Tell whether there are moving pictures in which a face could be followed."""
-    return media.facts.duration_s is not None and media.facts.width_px is not None
 
 
 ANALYZERS.register(

@@ -5,7 +5,7 @@ from deepscan.registry import Registry
 
 
 def load_builtin() -> Registry[Analyzer]:
-    """Import the analyzers of this package and return the registry."""
+    """Import the analyzers of this package and return all that are registered, by name."""
     from deepscan.evidence import (  # noqa: F401  (imported for their registration)
         bandwidth,
         bitrate,
@@ -38,4 +38,4 @@ def load_builtin() -> Registry[Analyzer]:
         voice,
     )
 
-    return ANALYZERS
+    return ANALYZERS.by_name()

@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 from deepscan.errors import TooShortError
 from deepscan.evidence import ANALYZERS, Analyzer
-from deepscan.evidence.blinks import shows_moving_pictures
 from deepscan.evidence.exhibits import curve
 from deepscan.media.eyes import openness, pupil
-from deepscan.media.portraits import LEAST_FRAMES, UNIT_PX, portrait
+from deepscan.media.portraits import LEAST_FRAMES, UNIT_PX, portrait, shows_moving_pictures
 from deepscan.media.source import Media
 from deepscan.verdict import Evidence
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from deepscan.errors import NoSoundError, TooShortError
 from deepscan.evidence import ANALYZERS, Analyzer
-from deepscan.evidence.blinks import shows_moving_pictures
 from deepscan.evidence.exhibits import curve
 from deepscan.evidence.mouth import SILENCE_DB, loudness_db, opening
-from deepscan.media.portraits import portrait
+from deepscan.media.portraits import portrait, shows_moving_pictures
 from deepscan.media.source import Media
 from deepscan.verdict import Curve, Evidence, Finding
 

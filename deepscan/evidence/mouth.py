@@ -4,9 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan.evidence import ANALYZERS, Analyzer
-from deepscan.evidence.blinks import shows_moving_pictures
 from deepscan.evidence.exhibits import curve
-from deepscan.media.portraits import portrait
+from deepscan.media.portraits import portrait, shows_moving_pictures
 from deepscan.media.source import SOUND_RATE_HZ, Media
 from deepscan.verdict import Evidence
 

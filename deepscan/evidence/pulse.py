@@ -5,9 +5,8 @@ from numpy.typing import NDArray
 
 from deepscan.errors import TooShortError, UnclearError
 from deepscan.evidence import ANALYZERS, Analyzer
-from deepscan.evidence.blinks import shows_moving_pictures
 from deepscan.evidence.exhibits import curve
-from deepscan.media.portraits import SKIN, portrait
+from deepscan.media.portraits import SKIN, portrait, shows_moving_pictures
 from deepscan.media.source import Media
 from deepscan.verdict import Evidence
 

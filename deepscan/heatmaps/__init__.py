@@ -55,7 +55,7 @@ METHODS: Registry[Method] = Registry("heat map")
 
 
 def load_builtin() -> Registry[Method]:
-    """Import the methods of this package and return the registry."""
+    """Import the methods of this package and return all that are registered, by name."""
     from deepscan.heatmaps import (  # noqa: F401  (imported for their registration)
         attention,
         gradcam,
@@ -64,7 +64,7 @@ def load_builtin() -> Registry[Method]:
         occlusion,
     )
 
-    return METHODS
+    return METHODS.by_name()
 
 
 def explain(

@@ -109,6 +109,11 @@ class _Entry:
 _ENTRIES: weakref.WeakKeyDictionary[Media, _Entry] = weakref.WeakKeyDictionary()
 
 
+def shows_moving_pictures(media: Media) -> bool:
+    """Tell whether there are moving pictures in which a face could be followed."""
+    return media.facts.duration_s is not None and media.facts.width_px is not None
+
+
 def portrait(media: Media) -> Portrait:
     """Return the face of a clip that is seen longest; kept for as long as the media is.
 

@@ -1,8 +1,8 @@
 """Items of several callers, worked on together: what queued while the last batch ran is the next one.
 
 A model says more in a second when it looks at several Examples at once, and one thread that runs it
-leaves the other cores to those who prepare. Ray Serve has this for its replicas; here it is for one
-process, on its event loop.
+leaves the other cores to those who prepare. It works in the service of one process and in a replica of
+Ray Serve alike, on the event loop of either.
 """
 
 import asyncio
@@ -62,6 +62,9 @@ class Batched(Generic[T, R]):
 
     It belongs to the event loop on which it is called. The function runs in threads that are always the
     same, one for each lane: libraries such as torch keep a team of threads for each thread that calls them.
+
+    Attributes:
+        batching: How items come together from now on; how many lanes there are was settled at the start.
     """
 
     def __init__(self, run: Callable[[list[T]], Sequence[R | Exception]], batching: Batching) -> None:
@@ -73,7 +76,7 @@ class Batched(Generic[T, R]):
             batching: How items come together.
         """
         self._run = run
-        self._batching = batching
+        self.batching = batching
         self._queue: list[_Waiting[T, R]] = []
         self._running: set[asyncio.Future[Sequence[R | Exception]]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -91,7 +94,7 @@ class Batched(Generic[T, R]):
         """
         self._require_room()
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._batching.wait_s
+        until_s = loop.time() + self.batching.wait_s
         waiting: _Waiting[T, R] = _Waiting(item, loop.create_future(), until_s)
         self._queue.append(waiting)
         self._proceed()
@@ -111,8 +114,8 @@ class Batched(Generic[T, R]):
             msg = "The service is stopping; ask again later."
             raise ServiceError(msg)
         self._forget_cancelled()
-        if len(self._queue) >= self._batching.max_queued:
-            msg = f"{self._batching.max_queued} files wait already, as many as may; ask again later."
+        if len(self._queue) >= self.batching.max_queued:
+            msg = f"{self.batching.max_queued} files wait already, as many as may; ask again later."
             raise OverloadedError(msg)
 
     def _forget_cancelled(self) -> None:
@@ -126,7 +129,7 @@ class Batched(Generic[T, R]):
             self._timer = None
         loop = asyncio.get_running_loop()
         while self._queue and self._idle:
-            full = len(self._queue) >= self._batching.size
+            full = len(self._queue) >= self.batching.size
             until_s = self._queue[0].until_s
             if not (full or self._closed or loop.time() >= until_s):
                 self._timer = loop.call_at(until_s, self._proceed)
@@ -134,7 +137,7 @@ class Batched(Generic[T, R]):
             self._start(loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        size = self._batching.size
+        size = self.batching.size
         members, self._queue = self._queue[:size], self._queue[size:]
         items = [member.item for member in members]
         lane = self._idle.pop()

@@ -93,15 +93,15 @@ class Workbench:
         )
 
     async def testify(self, media: Media) -> tuple[Evidence, ...]:
-        """Let every analyzer measure a file; one that its decoder dies of has no evidence.
+        """Let every analyzer measure a file; where its decoder dies of it, each says so.
 
         Raises:
             OverloadedError: ``max_queued`` files wait already.
         """
         try:
             return await self._run(self.decoders.testify if self.decoders else pipeline.testify_all, media)
-        except MediaError:
-            return ()
+        except MediaError as error:
+            return pipeline.testify_none(media, error)
 
     async def _prepared_once(self, prep: Prep, media: Media) -> Prepared:
         key = media.facts.sha256, prep.digest

@@ -19,10 +19,11 @@ from deepscan.media.source import Media
 from deepscan.modalities import Prep
 from deepscan.monitor.records import Record
 from deepscan.serving.backend import Answer, ModelFacts, Progress, Question
+from deepscan.serving.batching import Batched, Batching
 from deepscan.serving.books import Bookkeeping, Form, LocalBooks
 from deepscan.serving.config import ServeArgs
 from deepscan.serving.ensemble import Ensemble, Group, Judgement, Panel, Preparation, Testify, Wish
-from deepscan.serving.judging import Answers, Asked, judge, run_together, wanted
+from deepscan.serving.judging import judge, run_together, wanted
 from deepscan.serving.memory import LocalMemory
 from deepscan.serving.preparing import stage_bench
 from deepscan.verdict import Evidence
@@ -49,7 +50,11 @@ class Prepare:
 
 
 class Replica:
-    """Runs the models of one modality that share a Prep, on the parts of several requests at a time."""
+    """Runs the models of one modality that share a Prep, on the parts of several requests at a time.
+
+    Requests come together in ``Batched``. ``serve.batch`` closes a batch before the last one has run, so
+    that without a wait every request is a batch of its own, however many queue.
+    """
 
     def __init__(self, bundles: Mapping[str, str], args: ServeArgs) -> None:
         """Load the bundles, unless they are loaded when they are asked for.
@@ -78,11 +83,16 @@ class Replica:
         )
         paths = () if args.resident else tuple(bundles.values())
         self._detectors = [Detector.load(pathlib.Path(path), args.device) for path in paths]
+        self._outputs = Batched(run_together, _batching(args, args.batch_size, args.batch_wait_s))
+        self._args = args
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Take batch size and wait; Serve calls this at the start and when they change."""
-        self._outputs.set_max_batch_size(user_config["batch_size"])  # type: ignore[attr-defined]
-        self._outputs.set_batch_wait_timeout_s(user_config["batch_wait_s"])  # type: ignore[attr-defined]
+        """Take batch size and wait; Serve calls this at the start and when they change.
+
+        Raises:
+            ConfigError: They make no sense.
+        """
+        self._outputs.batching = _batching(self._args, user_config["batch_size"], user_config["batch_wait_s"])
 
     async def ready(self) -> None:
         """Answer, which only a process that has loaded its bundles can."""
@@ -94,10 +104,10 @@ class Replica:
             detectors = [await self._held(bundle) for bundle in sorted(wish.bundles)]
         return await judge(wanted(detectors, wish), preparation, wish, self._outputs)
 
-    @serve.batch
-    async def _outputs(self, files: list[Asked]) -> list[Answers]:
-        """Return, for each file, what the model of each detector that is wanted says of its parts."""
-        return await asyncio.to_thread(run_together, files)
+
+def _batching(args: ServeArgs, size: int, wait_s: float) -> Batching:
+    """Return how requests come together in a replica, in which Serve lets so many be and no more."""
+    return Batching(size=size, wait_s=wait_s, max_queued=max(size, args.replica.max_ongoing))
 
 
 class Analyze:

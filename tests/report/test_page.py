@@ -1,7 +1,6 @@
 """The report holds every figure, fetches nothing and survives hostile names."""
 
 import dataclasses
-import html.parser
 import io
 import json
 import re
@@ -14,39 +13,9 @@ from deepscan import verdict as v
 from deepscan.calibration import OperatingPoint
 from deepscan.metrics import Predictions, evaluate
 from deepscan.report import FIGURES, Example, Page, render, to_json
+from tests.report.reading import Reader
 
 HOSTILE = '"><script>alert("x")</script>&.jpg'
-VOID = {"meta", "img", "br", "link"}
-
-
-class Reader(html.parser.HTMLParser):
-    """Collects tags, ids, references and text, and insists that tags are closed in order."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.tags, self.ids, self.text = [], [], [], []
-        self.attributes = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, *pair) for pair in attrs]
-        self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self.text.append(data)
-
-    @property
-    def words(self):
-        return " ".join(" ".join(self.text).split())
 
 
 def evaluation(labels=(0, 1), n=200):

@@ -70,6 +70,22 @@ def test_what_queued_while_a_batch_ran_is_the_next_one_up_to_its_size():
     assert threading.get_ident() not in work.threads
 
 
+def test_another_size_counts_from_the_next_batch_on():
+    work = Work(held=1)
+
+    async def story() -> None:
+        batched = Batched(work, Batching(size=1))
+        first = await held(batched, work)
+        rest = await queued(batched, 2, 3, 4)
+        batched.batching = Batching(size=8)
+        work.go_on.set()
+        await asyncio.gather(first, *rest)
+        await batched.close()
+
+    run(story)
+    assert work.batches == [[1], [2, 3, 4]]
+
+
 def test_of_several_lanes_the_one_that_was_used_last_is_used_next():
     work = Work()
 

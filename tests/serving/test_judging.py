@@ -9,11 +9,13 @@ import pytest
 
 from deepscan import heatmaps, pipeline
 from deepscan.detector import Detector
-from deepscan.errors import CorruptMediaError, FormatError, OverloadedError
+from deepscan.errors import ConfigError, CorruptMediaError, FormatError, OverloadedError
 from deepscan.fusion import Vote
 from deepscan.media.source import Media
 from deepscan.pipeline import Failure
+from deepscan.serving import replica
 from deepscan.serving.batching import Batching
+from deepscan.serving.config import ServeArgs
 from deepscan.serving.ensemble import Preparation, Wish
 from deepscan.serving.judging import Asked, Judges, run_together
 from deepscan.verdict import Abstention, MediaFacts
@@ -67,6 +69,39 @@ def test_files_that_are_run_together_get_their_own_logits(detectors, picture):
         assert [len(outputs["logit"]) for outputs in answers] == [len(examples)] * 2
         for outputs, alone in zip(answers, run_together([Asked(examples, tuple(detectors))])[0], strict=True):
             np.testing.assert_allclose(outputs["logit"], alone["logit"], atol=1e-5)
+
+
+def test_a_replica_runs_what_queued_while_its_last_batch_ran_as_one(make_bundle, picture, monkeypatch):
+    """Ray Serve's own batches hold one request each where none may wait for company."""
+    bundle = make_bundle("judge-a")
+    together: list[int] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def counted(files: list[Asked]) -> list[Any]:
+        together.append(len(files))
+        began.set()
+        assert go_on.wait(10)
+        return run_together(files)
+
+    monkeypatch.setattr(replica, "run_together", counted)
+    args = ServeArgs(bundles=str(bundle.path), batch_size=4)
+    prepared = pipeline.prepare(bundle.prep(), Media.from_bytes(picture(0), "a.png"))
+    wish = Wish(bundles=frozenset({bundle.card.id}))
+
+    async def story() -> list[Any]:
+        judging = replica.Replica({bundle.card.id: str(bundle.path)}, args)
+        judging.reconfigure({"batch_size": 3, "batch_wait_s": 0.0})
+        asked = [asyncio.create_task(judging(ready(prepared), wish)) for _ in range(6)]
+        await asyncio.to_thread(began.wait, 10)
+        go_on.set()
+        answers = await asyncio.gather(*asked)
+        with pytest.raises(ConfigError, match="size=0"):
+            judging.reconfigure({"batch_size": 0, "batch_wait_s": 0.0})
+        return answers
+
+    answers = asyncio.run(asyncio.wait_for(story(), 60))
+    assert together == [1, 3, 2]
+    assert all(isinstance(answer.outcomes[0], Vote) for answer in answers)
 
 
 def test_judging_says_what_voting_one_by_one_says(detectors, picture):

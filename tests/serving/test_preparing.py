@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from deepscan import pipeline
-from deepscan.errors import ConfigError, CorruptMediaError, NoFaceError, OverloadedError
+from deepscan.errors import ConfigError, CorruptMediaError, DecoderCrashedError, NoFaceError, OverloadedError
 from deepscan.media.source import Limits, Media, Sampling
 from deepscan.modalities.image import ImagePrep
 from deepscan.modalities.video import VideoPrep
 from deepscan.serving.config import ServeArgs
 from deepscan.serving.preparing import Workbench, local_bench, stage_bench
+from deepscan.verdict import FAILED
 from tests.clips import clip
 from tests.material import DrawnFace, draw
 
@@ -118,6 +119,23 @@ def test_decoding_is_apart_where_that_is_wished(make, processes, picture):
     finally:
         bench.close()
     assert make(ServeArgs(bundles=("a",), decoding={"processes": 0})).decoders is None
+
+
+def test_a_file_that_ends_its_decoder_leaves_the_reason_in_the_place_of_evidence(media, monkeypatch):
+    bench = stage_bench(ServeArgs(bundles=("a",)))
+
+    def died(media):
+        raise DecoderCrashedError("the decoder died of it")
+
+    monkeypatch.setattr(bench.decoders, "testify", died)
+    try:
+        found = asyncio.run(bench.testify(media))
+    finally:
+        bench.close()
+    assert {each.analyzer for each in found} == {each.analyzer for each in pipeline.testify_all(media)}
+    assert {(each.finding, each.reason, each.summary) for each in found} == {
+        ("none", FAILED, "the decoder died of it")
+    }
 
 
 def test_evidence_comes_from_a_decoder_as_it_was_given():
