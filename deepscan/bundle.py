@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from torch import nn
@@ -19,7 +19,7 @@ from torch import nn
 from deepscan import config
 from deepscan.calibration import Calibration, OperatingPoint, Reliability
 from deepscan.errors import BundleError, ConfigError
-from deepscan.formats import Format
+from deepscan.formats import FLOAT32, Format
 from deepscan.formats import load_builtin as load_formats
 from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
@@ -43,6 +43,7 @@ class Card:
         prep_digest: Digest of the Prep that the weights were trained with.
         files: SHA-256 of every weights file by name.
         weights_format: Name of the weights format.
+        precision: The numbers in which it is computed, as they were when it was checked.
         calibration: From logits to probabilities, fitted on validation data.
         operating: Where real ends and fake begins, fitted on validation data.
         reliability: What validation files that scored alike turned out to be.
@@ -52,6 +53,7 @@ class Card:
         data: Digest and counts of the training data.
         metrics: Figures by split, each with the split's size.
         parent: Id of the bundle that this one derives from; empty = from scratch.
+        change: What was done to the parent to get this one: ``step`` and its settings; empty = training.
         teachers: Ids of the bundles that it learnt to follow.
         software: Versions that made it.
         plugin: File name of the plug-in that defines the model; empty = a built-in model.
@@ -66,6 +68,7 @@ class Card:
     prep_digest: str
     files: dict[str, str]
     weights_format: str = "eager"
+    precision: str = FLOAT32
     calibration: Calibration = Calibration()
     operating: OperatingPoint = OperatingPoint()
     reliability: Reliability | None = None
@@ -74,6 +77,7 @@ class Card:
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     parent: str = ""
+    change: dict[str, Any] = dataclasses.field(default_factory=dict)
     teachers: tuple[str, ...] = ()
     software: dict[str, str] = dataclasses.field(default_factory=dict)
     plugin: str = ""
@@ -82,7 +86,7 @@ class Card:
     @property
     def id(self) -> str:
         """Name and 12 hex digits of everything that a verdict depends on."""
-        facts = [
+        facts: list[Any] = [
             self.model,
             self.model_config,
             self.prep_digest,
@@ -92,6 +96,8 @@ class Card:
             config.to_dict(self.operating),
             config.to_dict(self.reliability) if self.reliability else None,
         ]
+        if self.precision != FLOAT32:
+            facts.append(self.precision)
         body = json.dumps(facts, sort_keys=True).encode()
         return f"{self.name}-{hashlib.sha256(body).hexdigest()[:12]}"
 
@@ -178,11 +184,21 @@ class Bundle:
 
 
 def write(directory: pathlib.Path, card: Card, module: nn.Module) -> Bundle:
-    """Write a module and its card into ``directory``; ``card.files`` is filled in."""
+    """Write a module and its card into ``directory``; ``card.files`` is filled in.
+
+    Raises:
+        FormatError: The module cannot be written in the card's format and precision.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     modality = load_modalities().get(card.modality)
     inputs = config.from_dict(modality.prep, card.prep).inputs
-    names = load_formats().get(card.weights_format).write(module, directory, inputs)
+    form = load_formats().get(card.weights_format)
+    form.tolerance(card.precision)
+    return seal(directory, card, form.write(module, directory, inputs, card.precision))
+
+
+def seal(directory: pathlib.Path, card: Card, names: Sequence[str]) -> Bundle:
+    """Write the card of weights files that lie in ``directory`` already; ``card.files`` is filled in."""
     card = dataclasses.replace(card, files={name: _sha256(directory / name) for name in names})
     _write_card(directory, card)
     return Bundle(directory, card)

@@ -40,7 +40,8 @@ class Detector:
             ConfigError: The device does not exist.
         """
         bundle = Bundle.read(path)
-        runner = bundle.weights_format().load(bundle.module, path, pick_device(device))
+        form, precision = bundle.weights_format(), bundle.card.precision
+        runner = form.load(bundle.module, path, pick_device(device), precision)
         return cls(bundle, load_modalities().get(bundle.card.modality), bundle.prep().resolved(), runner)
 
     def run(self, examples: list[Example], batch_size: int = 32) -> Outputs:

@@ -12,8 +12,12 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from torch import nn
 
+from deepscan.errors import FormatError
 from deepscan.modalities import Column, Outputs
 from deepscan.registry import Registry
+
+FLOAT32, FLOAT16, BFLOAT16, INT8 = "float32", "float16", "bfloat16", "int8"
+"""Precisions: the numbers in which most of a model is computed."""
 
 
 class Runner(Protocol):
@@ -30,18 +34,30 @@ class Format:
     Attributes:
         name: Name in the registry and in ``bundle.json``.
         summary: One line for tables.
-        write: Writes a module that reads some columns into a directory; returns the names of the files.
-            Raises FormatError where the model cannot be written so.
+        write: Writes a module that reads some columns into a directory, to be run in a precision; returns
+            the names of the files. Raises FormatError where the model cannot be written so.
         load: Loads a runner from what builds the module with fresh weights, which few formats need, the
-            directory and a device name.
-        tolerance: By how much its P(fake) may differ from that of the eager model.
+            directory, a device name and the precision.
+        tolerances: The precisions in which it runs, and by how much P(fake) may differ in each from that of
+            the eager model in float32.
     """
 
     name: str
     summary: str
-    write: Callable[[nn.Module, pathlib.Path, Mapping[str, Column]], tuple[str, ...]]
-    load: Callable[[Callable[[], nn.Module], pathlib.Path, str], Runner]
-    tolerance: float = 1e-4
+    write: Callable[[nn.Module, pathlib.Path, Mapping[str, Column], str], tuple[str, ...]]
+    load: Callable[[Callable[[], nn.Module], pathlib.Path, str, str], Runner]
+    tolerances: Mapping[str, float] = dataclasses.field(default_factory=lambda: {FLOAT32: 1e-4})
+
+    def tolerance(self, precision: str) -> float:
+        """Return by how much P(fake) may differ in a precision.
+
+        Raises:
+            FormatError: It does not run in that precision.
+        """
+        if precision not in self.tolerances:
+            msg = f"{self.name!r} does not run in {precision!r}; it has {', '.join(self.tolerances)}."
+            raise FormatError(msg)
+        return self.tolerances[precision]
 
 
 def network_of(runner: Runner) -> nn.Module | None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FORMATS, Format, Runner
+from deepscan.formats import FLOAT32, FORMATS, INT8, Format, Runner
 from deepscan.modalities import Column, Outputs
 
 GRAPH = "model.onnx"
@@ -55,6 +55,17 @@ class OnnxRunner:
         return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
 
 
+def require_float32(format_name: str, precision: str) -> None:
+    """Refuse to write a precision that takes data besides the weights.
+
+    Raises:
+        FormatError: It is not float32.
+    """
+    if precision != FLOAT32:
+        msg = f"{format_name!r} is written in {FLOAT32}; `deepscan quantize` makes {precision} of it."
+        raise FormatError(msg)
+
+
 def example_of(inputs: Mapping[str, Column], count: int = EXAMPLES) -> dict[str, Tensor]:
     """Return inputs of noise for so many Examples; a mask lets all of them through."""
     rng = np.random.default_rng(0)
@@ -71,12 +82,16 @@ def example_of(inputs: Mapping[str, Column], count: int = EXAMPLES) -> dict[str,
     return made
 
 
-def write(module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column]) -> tuple[str, ...]:
-    """Trace a module and write the graph.
+def write(
+    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
+) -> tuple[str, ...]:
+    """Trace a module and write the graph in float32.
 
     Raises:
-        FormatError: The package that writes graphs is not installed, or the module cannot be traced.
+        FormatError: The precision is another one, for which a graph has to be quantised; the package that
+            writes graphs is not installed; or the module cannot be traced.
     """
+    require_float32("onnx", precision)
     network = module.eval().cpu()
     example = example_of(inputs)
     with torch.no_grad():
@@ -120,7 +135,9 @@ def _first_size(value: Any) -> Any:
     return value.type.tensor_type.shape.dim[0]
 
 
-def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str) -> Runner:
+def load(
+    build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str = FLOAT32
+) -> Runner:
     """Return the runner of the graph in ``directory``; the module is not built.
 
     Raises:
@@ -162,5 +179,12 @@ def _quietly() -> Iterator[None]:
 
 
 FORMATS.register(
-    "onnx", Format(name="onnx", summary="ONNX graph, run by ONNX Runtime", write=write, load=load)
+    "onnx",
+    Format(
+        name="onnx",
+        summary="ONNX graph, run by ONNX Runtime",
+        write=write,
+        load=load,
+        tolerances={FLOAT32: 1e-4, INT8: 0.2},
+    ),
 )

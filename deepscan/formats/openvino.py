@@ -1,7 +1,7 @@
 """The model as an OpenVINO graph, for CPUs by Intel and others: the fastest of the formats there.
 
 It is made of the ONNX graph. The runtime would choose bfloat16 by itself where the CPU has it; here the
-precision is float32, so that what was measured of a model holds for it.
+precision is the one that the bundle names, so that what was measured of a model holds for it.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FORMATS, Format, Runner, onnx
+from deepscan.formats import BFLOAT16, FLOAT32, FORMATS, INT8, Format, Runner, onnx
 from deepscan.modalities import Column, Outputs
 
 GRAPH, WEIGHTS = "model.xml", "model.bin"
@@ -38,12 +38,15 @@ class OpenVinoRunner:
         return {port.get_any_name(): array.copy() for port, array in said.items()}
 
 
-def write(module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column]) -> tuple[str, ...]:
-    """Trace a module and write the graph.
+def write(
+    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
+) -> tuple[str, ...]:
+    """Trace a module and write the graph, whose weights are float32 in bfloat16 too.
 
     Raises:
         FormatError: A package is not installed, or the module cannot be traced.
     """
+    onnx.require_float32("openvino", FLOAT32 if precision == BFLOAT16 else precision)
     with tempfile.TemporaryDirectory() as folder:
         onnx.write(module, pathlib.Path(folder), inputs)
         return convert(pathlib.Path(folder) / onnx.GRAPH, directory)
@@ -63,7 +66,9 @@ def convert(graph: pathlib.Path, directory: pathlib.Path) -> tuple[str, ...]:
     return GRAPH, WEIGHTS
 
 
-def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str) -> Runner:
+def load(
+    build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str = FLOAT32
+) -> Runner:
     """Compile the graph in ``directory``; the module is not built.
 
     Raises:
@@ -78,7 +83,7 @@ def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str) -
         msg = f"OpenVINO bundles run on the CPU, not on {device!r}; use --device cpu."
         raise FormatError(msg)
     settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == BFLOAT16 else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
@@ -92,5 +97,11 @@ def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str) -
 
 FORMATS.register(
     "openvino",
-    Format(name="openvino", summary="OpenVINO graph in float32, for CPUs", write=write, load=load),
+    Format(
+        name="openvino",
+        summary="OpenVINO graph, for CPUs",
+        write=write,
+        load=load,
+        tolerances={FLOAT32: 1e-4, BFLOAT16: 0.05, INT8: 0.2},
+    ),
 )
