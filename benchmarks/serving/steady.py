@@ -23,6 +23,9 @@ GAINS = 1.5
 
 SAMPLE_S = 2.0
 BATCH_SIZE, BUSY_CONNECTIONS = 8, 16
+ONE_PROCESS = {"cpus": 0.8, "min_replicas": 1, "max_replicas": 1, "max_ongoing": 16, "max_queued": 64}
+"""The model in one process with the CPUs that production gives to two."""
+
 SOUND_MODEL, UNITS = "gru-attention", 512
 """A model of many steps, each of which reads all weights of its GRU: for one file or for eight."""
 
@@ -90,6 +93,7 @@ def batching(plan: Plan) -> dict[str, Any]:
     """Measure ``serve --local`` and production without and with batches, for pictures and for sound.
 
     What a batch can bring at most is what it brings to the model alone, measured beside (``model_gain``).
+    On Ray Serve one process runs the model: two on two cores would part batches and cores between them.
     """
     rows, goals = [], []
     cases = {plan.model: (plan.bundle, plan.pictures)}
@@ -101,7 +105,9 @@ def batching(plan: Plan) -> dict[str, Any]:
         for name in [name for name in ("local", "production") if name in plan.systems]:
             per_s = {}
             for size in (1, BATCH_SIZE):
-                args = {"batch_size": size, "batch_wait_s": 0.0}
+                args: dict[str, Any] = {"batch_size": size, "batch_wait_s": 0.0}
+                if name == "production":
+                    args["replica"] = ONE_PROCESS
                 with running(name, bundle, **args) as system:
                     plan.warm(system, BUSY_CONNECTIONS, files=files)
                     row, _ = plan.measure(system, BUSY_CONNECTIONS, files=files)
