@@ -12,9 +12,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Self
 
 from deepscan import config
 from deepscan.calibration import Calibration, OperatingPoint, Reliability
@@ -23,8 +21,10 @@ from deepscan.formats import FLOAT32, Format
 from deepscan.formats import load_builtin as load_formats
 from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
-from deepscan.models.catalog import load_builtin as load_models
 from deepscan.monitor.drift import Reference
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
@@ -144,12 +144,15 @@ class Bundle:
             raise BundleError(msg)
         return prep
 
-    def module(self) -> nn.Module:
+    def module(self) -> "nn.Module":
         """Build the model with fresh weights.
 
         Raises:
             BundleError: The model is not registered here (a plug-in has to be named) or has other settings.
         """
+        # Here and not above: a bundle whose graph is run has no use for the module, nor for PyTorch.
+        from deepscan.models.catalog import load_builtin as load_models
+
         plugin = self.card.plugin
         with self._blamed(f" It comes from the plug-in {plugin}: add --plugin." if plugin else ""):
             spec = load_models().get(self.card.model)
@@ -183,7 +186,7 @@ class Bundle:
             raise BundleError(msg) from error
 
 
-def write(directory: pathlib.Path, card: Card, module: nn.Module) -> Bundle:
+def write(directory: pathlib.Path, card: Card, module: "nn.Module") -> Bundle:
     """Write a module and its card into ``directory``; ``card.files`` is filled in.
 
     Raises:

@@ -26,7 +26,6 @@ from rich.text import Text
 
 from deepscan.evidence import ordered
 from deepscan.metrics import Figure
-from deepscan.report import FIGURES
 from deepscan.verdict import Verdict
 from deepscan.watch import LogWatch, Watch
 
@@ -127,9 +126,17 @@ def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     return table
 
 
+def _heading(figure: str) -> str:
+    """Return what a figure is called in tables."""
+    # Here and not above: who only prints verdicts need not wait for what writes pages.
+    from deepscan.report import FIGURES
+
+    return FIGURES[figure][0]
+
+
 def figures_table(title: str, figures: Mapping[str, Figure]) -> Table:
     """Return the figures with their 95 % intervals."""
-    rows = [(FIGURES[name][0], _number(f.value), _interval(f)) for name, f in figures.items()]
+    rows = [(_heading(name), _number(f.value), _interval(f)) for name, f in figures.items()]
     return grid(title, ("figure", "value", "95 % interval"), rows)
 
 
@@ -221,7 +228,7 @@ def show_campaign(console: Console, found: "Found") -> None:
 
 def comparison_table(title: str, metrics: Mapping[str, Any]) -> Table:
     """Return the main figures with their 95 % intervals, a row for each name of an ensemble's ``metrics``."""
-    columns = ("", "files", *(FIGURES[name][0] for name in COMPARED))
+    columns = ("", "files", *map(_heading, COMPARED))
     rows = [
         (name, each["counts"]["files"], *(_short(Figure(**each["figures"][figure])) for figure in COMPARED))
         for name, each in metrics.items()

@@ -6,7 +6,6 @@ import re
 from typing import Self
 
 import numpy as np
-import torch
 
 from deepscan.bundle import Bundle
 from deepscan.calibration import decide
@@ -117,10 +116,13 @@ def pick_device(name: str) -> str:
     Raises:
         ConfigError: The device is unknown or not there.
     """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
         return name
+    # Here and not above: who runs a graph on the CPU need not wait for PyTorch.
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cuda(:\d+)?", name):
         msg = f"{name!r} is no device; write auto, cpu, cuda or cuda:N."
         raise ConfigError(msg)

@@ -1,12 +1,25 @@
 """Commands that make a bundle smaller or faster."""
 
 import pathlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deepscan.cli.options import Plugin, use_plugin
+from deepscan.cli.options import (
+    Address,
+    Data,
+    MaxBad,
+    Plugin,
+    SourcePattern,
+    Store,
+    Where,
+    origin_of,
+    use_plugin,
+)
 from deepscan.cli.program import console
+
+if TYPE_CHECKING:
+    from deepscan.optimize.search import Found, Row
 
 app = typer.Typer()
 
@@ -31,3 +44,74 @@ def export(
     columns = ("bundle", "format", "precision", "size", "before", "largest difference of P(fake)")
     row = (made.bundle.card.id, weights_format, precision, size, before, f"{made.gap:.1e}")
     console.print(grid(f"Exported: {out}", columns, [row]))
+
+
+@app.command()
+def optimize(
+    bundle: Annotated[pathlib.Path, typer.Argument(help="Bundle directory.")],
+    data: Data,
+    out: Annotated[pathlib.Path, typer.Option(help="Folder of the new bundle.")],
+    target: Annotated[Literal["cpu", "gpu", "mobile"], typer.Option(help="Where it is to be fast.")] = "cpu",
+    max_auc_loss: Annotated[float, typer.Option(min=0, max=1, help="By how much the AUC may fall.")] = 0.005,
+    examples: Annotated[int, typer.Option(min=8, help="Held-out Examples to compare on.")] = 512,
+    split: Annotated[Literal["val", "test"], typer.Option(help="Split to compare on.")] = "val",
+    where: Where = None,
+    source_pattern: SourcePattern = None,
+    store: Store = None,
+    max_bad: MaxBad = 0.1,
+    plugin: Plugin = None,
+    address: Address = None,
+) -> None:
+    """Try the formats and precisions that this machine has; keep the fastest that is as good."""
+    from deepscan.bundle import Bundle
+    from deepscan.cluster import connected
+    from deepscan.console import watching
+    from deepscan.datasets.dataset import open_dataset
+    from deepscan.optimize.held_out import sample_of
+    from deepscan.optimize.search import Order
+    from deepscan.optimize.search import optimize as run
+    from deepscan.optimize.sibling import require_free
+    from deepscan.training.run import LEDGER
+
+    use_plugin(plugin)
+    require_free(out)
+    loaded = Bundle.read(bundle)
+    origin = origin_of(data, where, source_pattern, store, max_bad)
+    with watching(console) as watch, connected(address):
+        ledger = out.with_name(f".{out.name}.{LEDGER}")
+        dataset = open_dataset(origin, loaded.prep(), ledger, 1.0, watch)
+        ledger.unlink(missing_ok=True)
+        calibration, held_out = (sample_of(dataset, name, examples) for name in ("train", split))
+    order = Order(bundle=bundle, out=out, target=target, max_auc_loss=max_auc_loss, plugin=plugin)
+    with watching(console) as watch:
+        found = run(order, calibration, held_out, watch)
+    _show(found, out)
+
+
+def _show(found: "Found", out: pathlib.Path) -> None:
+    """Print the table that was chosen from."""
+    from deepscan.console import grid
+
+    columns = ("as", "MB", "memory MB", "ms alone", "p95", "a second by 8", "AUC", "largest gap", "why not")
+    rows = [_cells(row) for row in found.rows]
+    console.print(grid(f"Chosen: {found.chosen}, {found.gain:.2f} times as fast", columns, rows))
+    console.out(f"Bundle: {out}", highlight=False)
+
+
+def _cells(row: "Row") -> tuple[str, ...]:
+    alone, together, seen = row.alone, row.together, row.agreement
+    return (
+        row.name,
+        _number(row.bytes and row.bytes / 1e6, ".1f"),
+        _number(row.memory_bytes and row.memory_bytes / 1e6, ".0f"),
+        _number(alone and alone.p50_ms, ".1f"),
+        _number(alone and alone.p95_ms, ".1f"),
+        _number(together and together.per_s, ".1f"),
+        _number(seen and seen.auc, ".4f"),
+        _number(seen and seen.largest_gap, ".2g"),
+        row.refused,
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

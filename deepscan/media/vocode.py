@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft, ndimage, signal
 
 from deepscan.media.sound import SOUND_RATE_HZ
 
@@ -24,7 +24,13 @@ HOP = LENGTH // 4
 LOWEST_HZ, HIGHEST_HZ = 60.0, 400.0
 """Range in which a pitch is sought."""
 
-_WINDOW = signal.get_window("hann", LENGTH).astype(np.float32)
+
+def _hann(length: int) -> Wave:
+    """Return the periodic Hann window; SciPy's would bring the import of its signal processing with it."""
+    return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length), np.float32)
+
+
+_WINDOW = _hann(LENGTH)
 _VOICED = 0.5
 _TINY = 1e-7
 
@@ -67,8 +73,10 @@ def random_phase(wave_N: Wave, rng: np.random.Generator) -> Wave:
 def linear_prediction(wave_N: Wave, rng: np.random.Generator, order: int = 18) -> Wave:
     """Excite an all-pole filter by pulses or noise, as the LPC vocoder does (Atal and Hanauer, JASA 1971)."""
     hop = 128
-    frames = _framed(wave_N, 4 * hop, hop) * signal.get_window("hann", 4 * hop).astype(np.float32)
-    correlation = fft.irfft(np.abs(fft.rfft(frames, 8 * hop)) ** 2)[:, : order + 1] / np.float32(1.5 * hop)
+    frames = _framed(wave_N, 4 * hop, hop) * _hann(4 * hop)
+    correlation = scipy.fft.irfft(np.abs(scipy.fft.rfft(frames, 8 * hop)) ** 2)[:, : order + 1] / np.float32(
+        1.5 * hop
+    )
     filters, gains = _levinson(correlation)
     excitation = _excitation(wave_N, rng, breath=0.02)
     out, state = np.zeros(len(filters) * hop), np.zeros(order)
@@ -77,7 +85,7 @@ def linear_prediction(wave_N: Wave, rng: np.random.Generator, order: int = 18) -
         block = slice(t * hop, (t + 1) * hop)
         piece = np.zeros(hop)
         piece[: excitation[block].size] = excitation[block]
-        out[block], state = signal.lfilter([gain], poles, piece, zi=state)
+        out[block], state = scipy.signal.lfilter([gain], poles, piece, zi=state)
     return out[: wave_N.size].astype(np.float32)
 
 
@@ -87,11 +95,11 @@ def cepstral(wave_N: Wave, rng: np.random.Generator, coefficients: int = 40) -> 
     The spectral envelope is the liftered cepstrum, its phase that of the folded cepstrum (Oppenheim and
     Schafer, "Discrete-Time Signal Processing", chapter 13); the parts are those of WORLD-like vocoders.
     """
-    cepstrum = fft.irfft(np.log(np.abs(_spectrum(wave_N)) + np.float32(1e-5)))
+    cepstrum = scipy.fft.irfft(np.log(np.abs(_spectrum(wave_N)) + np.float32(1e-5)))
     folded = np.zeros_like(cepstrum)
     folded[:, 0], folded[:, 1:coefficients] = cepstrum[:, 0], 2 * cepstrum[:, 1:coefficients]
     excitation = _spectrum(_excitation(wave_N, rng, breath=0.15)) / np.float32(np.sqrt(np.sum(_WINDOW**2)))
-    return _wave(excitation * np.exp(fft.rfft(folded)), wave_N.size)
+    return _wave(excitation * np.exp(scipy.fft.rfft(folded)), wave_N.size)
 
 
 def pitch(wave_N: Wave, hop: int = HOP) -> NDArray[np.float32]:
@@ -100,9 +108,9 @@ def pitch(wave_N: Wave, hop: int = HOP) -> NDArray[np.float32]:
     The highest peak of the autocorrelation, normalised by that of the window (Boersma, IFA 17, 1993).
     """
     first, last = int(SOUND_RATE_HZ / HIGHEST_HZ), int(SOUND_RATE_HZ / LOWEST_HZ)
-    power = np.abs(fft.rfft(_framed(wave_N, LENGTH, hop) * _WINDOW, 2 * LENGTH)) ** 2
-    lags = fft.irfft(power)[:, : last + 2]
-    own = fft.irfft(np.abs(fft.rfft(_WINDOW, 2 * LENGTH)) ** 2)[: last + 2]
+    power = np.abs(scipy.fft.rfft(_framed(wave_N, LENGTH, hop) * _WINDOW, 2 * LENGTH)) ** 2
+    lags = scipy.fft.irfft(power)[:, : last + 2]
+    own = scipy.fft.irfft(np.abs(scipy.fft.rfft(_WINDOW, 2 * LENGTH)) ** 2)[: last + 2]
     # Equal peaks stand at multiples of the period: prefer the shortest.
     heights = lags / np.maximum(lags[:, :1], _TINY) * (own[0] / own) * np.linspace(1, 0.9, last + 2)
     middle = heights[:, first:-1]
@@ -111,7 +119,7 @@ def pitch(wave_N: Wave, hop: int = HOP) -> NDArray[np.float32]:
     best = first + np.where(peaks, middle, 0).argmax(1)
     loud = lags[:, 0] > 1e-4 * lags[:, 0].max(initial=_TINY)
     voiced = (np.take_along_axis(heights, best[:, None], 1)[:, 0] > _VOICED) & loud
-    return np.asarray(ndimage.median_filter(np.where(voiced, SOUND_RATE_HZ / best, 0), 5), np.float32)
+    return np.asarray(scipy.ndimage.median_filter(np.where(voiced, SOUND_RATE_HZ / best, 0), 5), np.float32)
 
 
 VOCODERS: dict[str, Callable[[Wave, np.random.Generator], Wave]] = {
@@ -132,12 +140,12 @@ def _framed(wave_N: Wave, length: int, hop: int) -> Any:
 
 def _spectrum(wave_N: Wave) -> Any:
     """Short-time spectrum, complex64 [T, LENGTH / 2 + 1]."""
-    return fft.rfft(_framed(wave_N, LENGTH, HOP) * _WINDOW)
+    return scipy.fft.rfft(_framed(wave_N, LENGTH, HOP) * _WINDOW)
 
 
 def _wave(spectrum_TF: Any, samples: int) -> Wave:
     """The sound whose short-time spectrum is nearest (Griffin and Lim, 1984, equation 6)."""
-    frames = fft.irfft(spectrum_TF.astype(np.complex64)) * _WINDOW
+    frames = scipy.fft.irfft(spectrum_TF.astype(np.complex64)) * _WINDOW
     out, weight = np.zeros((2, len(frames) + 3, HOP), np.float32)
     for quarter in range(4):
         part = slice(quarter * HOP, (quarter + 1) * HOP)
@@ -156,7 +164,7 @@ def _mel_bank(bands: int) -> tuple[Wave, Wave]:
     """Triangles evenly spaced in mel = 2595 log10(1 + f / 700), [F, bands], and the pseudo-inverse."""
     top = 2595 * np.log10(1 + SOUND_RATE_HZ / 2 / 700)
     edges_hz = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
-    bins_hz = fft.rfftfreq(LENGTH, 1 / SOUND_RATE_HZ)[:, None]
+    bins_hz = scipy.fft.rfftfreq(LENGTH, 1 / SOUND_RATE_HZ)[:, None]
     rising = (bins_hz - edges_hz[:-2]) / np.diff(edges_hz)[:-1]
     falling = (edges_hz[2:] - bins_hz) / np.diff(edges_hz)[1:]
     bank = np.maximum(np.minimum(rising, falling), 0)
