@@ -11,6 +11,7 @@ from deepscan.bundle import Bundle
 from deepscan.calibration import decide
 from deepscan.errors import AbstainError, ConfigError, DeepscanError
 from deepscan.formats import Runner
+from deepscan.formats.batches import USUAL, best_size
 from deepscan.fusion import Vote
 from deepscan.modalities import Example, Modality, Outputs, Prep, Prepared, batch
 from deepscan.modalities.catalog import load_builtin as load_modalities
@@ -22,12 +23,21 @@ UNKNOWN = Uncertainty(low=0.0, high=1.0, files=0)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Detector:
-    """One bundle, loaded."""
+    """One bundle, loaded.
+
+    Attributes:
+        bundle: What it was loaded from.
+        modality: The way of looking at media.
+        prep: What prepares them.
+        runner: The model.
+        batch_size: Examples that the model is given at a time.
+    """
 
     bundle: Bundle
     modality: Modality
     prep: Prep
     runner: Runner
+    batch_size: int = USUAL
 
     @classmethod
     def load(cls, path: pathlib.Path, device: str = "auto") -> Self:
@@ -39,13 +49,20 @@ class Detector:
             ConfigError: The device does not exist.
         """
         bundle = Bundle.read(path)
-        form, precision = bundle.weights_format(), bundle.card.precision
-        runner = form.load(bundle.module, path, pick_device(device), precision)
-        return cls(bundle, load_modalities().get(bundle.card.modality), bundle.prep().resolved(), runner)
+        form, card, device = bundle.weights_format(), bundle.card, pick_device(device)
+        runner = form.load(bundle.module, path, device, card.precision)
+        modality, size = load_modalities().get(card.modality), best_size(card.id, device)
+        return cls(bundle, modality, bundle.prep().resolved(), runner, size)
 
-    def run(self, examples: list[Example], batch_size: int = 32) -> Outputs:
-        """Return what the model says of the Examples, each array with their number P first."""
-        chunks = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
+    def run(self, examples: list[Example], batch_size: int | None = None) -> Outputs:
+        """Return what the model says of the Examples, each array with their number P first.
+
+        Args:
+            examples: At least one.
+            batch_size: Examples at a time; None = the detector's own number.
+        """
+        size = batch_size or self.batch_size
+        chunks = [examples[i : i + size] for i in range(0, len(examples), size)]
         outputs = [self.runner(batch(chunk, self.prep)) for chunk in chunks]
         return {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepscan import config
+from deepscan.cache import Cache
 from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError
 from deepscan.evidence import Analyzer
 from deepscan.evidence.catalog import load_builtin as load_analyzers
@@ -34,6 +35,9 @@ class Failure:
 
 Outcome = Vote | Abstention | Failure
 """What one detector says of a file."""
+
+ENTRY_BYTES = 512
+"""What a kept file, or a part of what was said of it, takes beside its arrays."""
 
 Explain = Callable[["Detector", MediaFacts, Prepared], tuple[Evidence, ...]]
 """Shows what a detector looked at in a prepared file, such as ``heatmaps.explain_quickly``."""
@@ -66,12 +70,76 @@ def prepare(prep: Prep, media: Media) -> Prepared:
         return error
 
 
+class Kept:
+    """Prepared files and what detectors said of them, by content, in at most so many bytes.
+
+    A file that comes again is not decoded again, and not judged again by a detector that did before. Names
+    of files are no part of their content: a reason to abstain is told in the words of the first time.
+    Failures are not kept. Threads may share it.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        """Begin empty; with 0 bytes nothing is ever kept.
+
+        Raises:
+            ConfigError: ``max_bytes`` is negative.
+        """
+        self._cache: Cache[tuple[str, str], Prepared | Vote | Abstention] = Cache(max_bytes)
+
+    def prepared(self, prep: Prep, media: Media, work: Callable[[Prep, Media], Prepared]) -> Prepared:
+        """Return a file as a Prep made it; where that is not kept, let ``work`` make it and keep it.
+
+        Raises:
+            MediaError: What ``work`` raises.
+        """
+        found = self.find(prep, media)
+        if found is None:
+            found = work(prep, media)
+            self.keep(prep, media, found)
+        return found
+
+    def find(self, prep: Prep, media: Media) -> Prepared | None:
+        """Return a file as a Prep made it, or None."""
+        found = self._cache.get((media.facts.sha256, prep.digest))
+        return found if isinstance(found, list | AbstainError) else None
+
+    def keep(self, prep: Prep, media: Media, prepared: Prepared) -> None:
+        """Keep a file as a Prep made it."""
+        self._cache.put((media.facts.sha256, prep.digest), prepared, prepared_bytes(prepared))
+
+    def said(self, media: Media, detectors: "Sequence[Detector]") -> list[Outcome] | None:
+        """Return what these detectors said of a file; None where that of one of them is not kept."""
+        said: list[Outcome] = []
+        for detector in detectors:
+            one = self._cache.get((media.facts.sha256, detector.bundle.card.id))
+            if not isinstance(one, Vote | Abstention):
+                return None
+            said.append(one)
+        return said
+
+    def hear(self, media: Media, detectors: "Sequence[Detector]", said: Sequence[Outcome]) -> None:
+        """Keep what detectors said of a file, each in its turn."""
+        for detector, one in zip(detectors, said, strict=True):
+            if not isinstance(one, Failure):
+                parts = len(one.score.parts) if isinstance(one, Vote) else 0
+                size_bytes = ENTRY_BYTES * (2 + parts)
+                self._cache.put((media.facts.sha256, detector.bundle.card.id), one, size_bytes)
+
+
+def prepared_bytes(prepared: Prepared) -> int:
+    """Return about how much memory a prepared file takes, in bytes."""
+    if isinstance(prepared, AbstainError):
+        return ENTRY_BYTES
+    return ENTRY_BYTES + sum(array.nbytes for example in prepared for array in example.values())
+
+
 def analyze(
     media: Media,
     detectors: "Sequence[Detector]",
     policy: FusionPolicy | None = None,
     analyzers: Iterable[Analyzer] = (),
     explain: Explain | None = None,
+    kept: Kept | None = None,
 ) -> Verdict:
     """Let every able detector judge a file and fuse their votes; let analyzers testify beside them.
 
@@ -81,6 +149,7 @@ def analyze(
         policy: How their votes become one answer; None = the defaults.
         analyzers: Those that measure it.
         explain: Shows what each detector that voted looked at; None = nothing is shown.
+        kept: What is known of files that came before; what is learnt of this one is added. None = nothing is.
 
     Raises:
         DeepscanError: No detector could finish; a MediaError where the media does not decode.
@@ -89,16 +158,27 @@ def analyze(
     outcomes: list[Outcome] = []
     maps: list[Evidence] = []
     for group in plan(media, detectors):
-        try:
-            prepared = prepare(group.prep, media)
-        except MediaError as error:
-            outcomes.extend(Failure(detector.abstain(error), error) for detector in group.detectors)
-        else:
-            said = [vote(detector, prepared) for detector in group.detectors]
-            outcomes.extend(said)
-            maps.extend(shown(group.detectors, said, media.facts, prepared, explain))
+        said, seen = _judged(group, media, explain, kept or Kept(0))
+        outcomes.extend(said)
+        maps.extend(seen)
     evidence = (*maps, *testify(media, analyzers))
     return conclude(media.facts, outcomes, policy or FusionPolicy(), start_s, evidence)
+
+
+def _judged(
+    group: Group, media: Media, explain: Explain | None, kept: Kept
+) -> tuple[list[Outcome], list[Evidence]]:
+    """Return what the detectors of a group say of a file, and what they looked at."""
+    said = kept.said(media, group.detectors)
+    if said is not None and explain is None:
+        return said, []
+    try:
+        prepared = kept.prepared(group.prep, media, prepare)
+    except MediaError as error:
+        return [Failure(detector.abstain(error), error) for detector in group.detectors], []
+    said = said or [vote(detector, prepared) for detector in group.detectors]
+    kept.hear(media, group.detectors, said)
+    return said, shown(group.detectors, said, media.facts, prepared, explain)
 
 
 def shown(

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+KEPT_BYTES = 64 * 2**20
+"""What is kept of the files of one call, so that a copy of one is not decoded again."""
+
 
 @app.command()
 def predict(
@@ -53,7 +56,7 @@ def predict(
     """Judge files in this process and print their verdicts; their content chooses the detectors."""
     from deepscan.console import show_verdicts
     from deepscan.ensemble import select
-    from deepscan.pipeline import analyze
+    from deepscan.pipeline import Kept, analyze
     from deepscan.verdict import Verdict, to_dict
 
     if timeline and as_json:
@@ -67,9 +70,10 @@ def predict(
     shown = explain_by(maps) if explain or maps else None
     verdicts: list[Verdict] = []
     failed: MediaError | None = None
+    kept = Kept(KEPT_BYTES)
     for name, read in cases.items():
         try:
-            verdicts.append(analyze(read(), detectors, chosen.policy, analyzers, shown))
+            verdicts.append(analyze(read(), detectors, chosen.policy, analyzers, shown, kept))
             line = to_dict(verdicts[-1])
         except MediaError as error:
             failed = error

@@ -76,11 +76,13 @@ class Places:
         mirror: Folder that somebody filled by hand with assets; None = there is none.
         cache: Folder that ``fetch`` fills with assets.
         prepared: Folder of the prepared stores.
+        batches: File of the batch sizes that models run best with.
     """
 
     mirror: pathlib.Path | None
     cache: pathlib.Path
     prepared: pathlib.Path
+    batches: pathlib.Path
 
 
 def places() -> Places:
@@ -88,7 +90,10 @@ def places() -> Places:
     mirror = os.environ.get("DEEPSCAN_ASSETS")
     home = pathlib.Path(os.environ.get("DEEPSCAN_HOME") or platformdirs.user_cache_dir("deepscan"))
     return Places(
-        mirror=pathlib.Path(mirror) if mirror else None, cache=home / "assets", prepared=home / "prepared"
+        mirror=pathlib.Path(mirror) if mirror else None,
+        cache=home / "assets",
+        prepared=home / "prepared",
+        batches=home / "batch_sizes.json",
     )
 
 

@@ -8,12 +8,12 @@ from typing import ParamSpec, TypeVar
 import anyio
 
 from deepscan import pipeline
-from deepscan.cache import Cache
-from deepscan.errors import AbstainError, ConfigError, MediaError, OverloadedError
+from deepscan.errors import ConfigError, MediaError, OverloadedError
 from deepscan.isolation.decoders import Decoders
 from deepscan.media.source import Limits, Media
 from deepscan.modalities import Prep, Prepared
 from deepscan.monitor.drift import prep_statistics
+from deepscan.pipeline import Kept
 from deepscan.serving.config import ServeArgs
 from deepscan.serving.ensemble import Preparation
 from deepscan.verdict import Evidence
@@ -23,9 +23,6 @@ T = TypeVar("T")
 
 DECODING_THREADS = 2
 """Files that are decoded at the same time where no processes do that."""
-
-ENTRY_BYTES = 512
-"""What an entry of the cache takes beside its arrays."""
 
 
 class Workbench:
@@ -49,7 +46,7 @@ class Workbench:
         self._turns = anyio.CapacityLimiter(at_once)
         self._max_queued = max_queued
         self.decoders = decoders
-        self._prepared: Cache[tuple[str, str], Prepared] = Cache(cache_bytes)
+        self._kept = Kept(cache_bytes)
 
     async def probe(self, data: bytes, name: str, limits: Limits) -> Media:
         """Read what a file is.
@@ -104,12 +101,11 @@ class Workbench:
             return pipeline.testify_none(media, error)
 
     async def _prepared_once(self, prep: Prep, media: Media) -> Prepared:
-        key = media.facts.sha256, prep.digest
-        prepared = self._prepared.get(key)
+        prepared = self._kept.find(prep, media)
         if prepared is None:
             work = self.decoders.prepare if self.decoders else pipeline.prepare
             prepared = await self._run(work, prep, media)
-            self._prepared.put(key, prepared, _size_bytes(prepared))
+            self._kept.keep(prep, media, prepared)
         return prepared
 
     async def _run(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
@@ -118,12 +114,6 @@ class Workbench:
             msg = f"{self._max_queued} files wait already, as many as may; ask again later."
             raise OverloadedError(msg)
         return await anyio.to_thread.run_sync(partial(work, *args, **named), limiter=self._turns)
-
-
-def _size_bytes(prepared: Prepared) -> int:
-    if isinstance(prepared, AbstainError):
-        return ENTRY_BYTES
-    return ENTRY_BYTES + sum(array.nbytes for example in prepared for array in example.values())
 
 
 def local_bench(args: ServeArgs) -> Workbench:
