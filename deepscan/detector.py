@@ -1,6 +1,7 @@
 """A Detector: Prep, model and calibration of one bundle. It votes."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 from typing import Self
@@ -10,7 +11,7 @@ import numpy as np
 from deepscan.bundle import Bundle
 from deepscan.calibration import decide
 from deepscan.errors import AbstainError, ConfigError, DeepscanError
-from deepscan.formats import Runner
+from deepscan.formats import Deferred, Runner
 from deepscan.formats.batches import USUAL, best_size
 from deepscan.fusion import Vote
 from deepscan.modalities import Example, Modality, Outputs, Prep, Prepared, batch
@@ -40,8 +41,14 @@ class Detector:
     batch_size: int = USUAL
 
     @classmethod
-    def load(cls, path: pathlib.Path, device: str = "auto") -> Self:
+    def load(cls, path: pathlib.Path, device: str = "auto", lazily: bool = False) -> Self:
         """Load a bundle onto a device (``auto``, ``cpu``, ``cuda``, ``cuda:1``).
+
+        Args:
+            path: The bundle.
+            device: Where its model is to run.
+            lazily: Load the model when it is asked for the first time; what is wrong with its weights file
+                shows then.
 
         Raises:
             AssetError: Its Prep needs an asset that is not on this machine.
@@ -50,7 +57,8 @@ class Detector:
         """
         bundle = Bundle.read(path)
         form, card, device = bundle.weights_format(), bundle.card, pick_device(device)
-        runner = form.load(bundle.module, path, device, card.precision)
+        loading = functools.partial(form.load, bundle.module, path, device, card.precision)
+        runner = Deferred(loading) if lazily else loading()
         modality, size = load_modalities().get(card.modality), best_size(card.id, device)
         return cls(bundle, modality, bundle.prep().resolved(), runner, size)
 
@@ -65,6 +73,11 @@ class Detector:
         chunks = [examples[i : i + size] for i in range(0, len(examples), size)]
         outputs = [self.runner(batch(chunk, self.prep)) for chunk in chunks]
         return {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
+
+    def warm_up(self) -> None:
+        """Run one Example of ones: runtimes compile, choose their ways and take memory at a first call."""
+        inputs = self.prep.inputs.items()
+        self.runner({name: np.ones((1, *column.shape), column.dtype) for name, column in inputs})
 
     def vote(self, prepared: Prepared) -> Vote | Abstention:
         """Judge a prepared file, or pass on why it cannot be judged."""

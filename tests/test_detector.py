@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ import torch
 from scipy.special import expit
 from scipy.stats import binomtest
 
+from deepscan.bundle import Bundle
 from deepscan.calibration import Calibration, OperatingPoint, Reliability
 from deepscan.detector import Detector, pick_device
 from deepscan.errors import AbstainError, BundleError, ConfigError, NoFaceError
+from deepscan.formats import eager, network_of
 from deepscan.modalities import batch
 from deepscan.verdict import Abstention, Region
 from tests.tiny_bundles import media, tiny_bundle
@@ -145,3 +148,29 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch, gpus, name):
 def test_a_gpu_that_is_there_is_taken(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device(name) == name
+
+
+def test_a_model_may_be_loaded_when_it_is_first_asked(tmp_path, monkeypatch):
+    made = tiny_bundle(tmp_path / "bundle")
+    loaded = []
+    load = eager.load
+    form = dataclasses.replace(made.weights_format(), load=lambda *told: loaded.append(told) or load(*told))
+    monkeypatch.setattr(Bundle, "weights_format", lambda _: form)
+    detector = Detector.load(made.path, "cpu", lazily=True)
+    assert loaded == []
+    with ThreadPoolExecutor(4) as pool:
+        votes = list(pool.map(lambda _: detector.vote(detector.prep(media())), range(8)))
+    assert len(loaded) == 1
+    assert {vote.score.probability for vote in votes} == {
+        Detector.load(made.path, "cpu").vote(detector.prep(media())).score.probability
+    }
+    assert network_of(detector.runner) is not None
+
+
+def test_warming_up_runs_the_model_once(tmp_path):
+    detector = Detector.load(tiny_bundle(tmp_path / "bundle").path, "cpu")
+    seen = []
+    runner = detector.runner
+    warmed = dataclasses.replace(detector, runner=lambda inputs: seen.append(inputs) or runner(inputs))
+    warmed.warm_up()
+    assert [len(each) for inputs in seen for each in inputs.values()] == [1]

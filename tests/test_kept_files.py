@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from deepscan.detector import Detector
 from deepscan.errors import CorruptMediaError, StorageError
@@ -156,7 +157,7 @@ def test_a_number_is_for_one_bundle_processor_and_count_of_threads(home, monkeyp
     keep_size("b", "cpu", 8)
     assert (best_size("a", "cpu"), best_size("b", "cpu")) == (4, 8)
     with monkeypatch.context() as patch:
-        patch.setattr(batches.torch, "get_num_threads", lambda: 99)
+        patch.setattr(batches, "computing_threads", lambda: 99)
         assert best_size("a", "cpu") == USUAL
     with monkeypatch.context() as patch:
         patch.setattr(batches, "hardware", lambda device: "another")
@@ -168,7 +169,7 @@ def test_a_number_is_for_one_bundle_processor_and_count_of_threads(home, monkeyp
 @pytest.mark.parametrize("text", ["", "[1]", "nothing", '{"a on x, 1 threads": "many"}'])
 def test_a_file_that_is_broken_counts_as_none(home, monkeypatch, text):
     monkeypatch.setattr(batches, "hardware", lambda device: "x")
-    monkeypatch.setattr(batches.torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(batches, "computing_threads", lambda: 1)
     home.mkdir()
     places().batches.write_text(text)
     assert best_size("a", "cpu") == USUAL
@@ -189,6 +190,6 @@ def test_the_processor_has_the_name_that_its_maker_gave_it(tmp_path, monkeypatch
     batches.hardware.cache_clear()
     (tmp_path / "cpuinfo").write_text("vendor_id\t: V\nmodel name\t: Some CPU @ 2 GHz\n")
     assert batches.hardware("cpu") == "Some CPU @ 2 GHz"
-    monkeypatch.setattr(batches.torch.cuda, "get_device_name", lambda device: f"GPU {device}")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
     assert batches.hardware("cuda:1") == "GPU cuda:1"
     batches.hardware.cache_clear()

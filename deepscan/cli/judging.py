@@ -112,7 +112,7 @@ def load_all(chosen: "Selection", device: str, frames: int | None) -> "list[Dete
     from deepscan.pipeline import resample
 
     keep_memory()
-    detectors = [Detector.load(path, device) for path in chosen.bundles]
+    detectors = [Detector.load(path, device, lazily=True) for path in chosen.bundles]
     if frames is None:
         return detectors
     others = resample(detectors, frames, chosen.policy)

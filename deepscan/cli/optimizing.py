@@ -102,13 +102,13 @@ def _cells(row: "Row") -> tuple[str, ...]:
     alone, together, seen = row.alone, row.together, row.agreement
     return (
         row.name,
-        _number(row.bytes and row.bytes / 1e6, ".1f"),
-        _number(row.memory_bytes and row.memory_bytes / 1e6, ".0f"),
-        _number(alone and alone.p50_ms, ".1f"),
-        _number(alone and alone.p95_ms, ".1f"),
-        _number(together and together.per_s, ".1f"),
-        _number(seen and seen.auc, ".4f"),
-        _number(seen and seen.largest_gap, ".2g"),
+        _number(row.bytes / 1e6 if row.bytes else None, ".1f"),
+        _number(row.memory_bytes / 1e6 if row.memory_bytes else None, ".0f"),
+        _number(alone.p50_ms if alone else None, ".1f"),
+        _number(alone.p95_ms if alone else None, ".1f"),
+        _number(together.per_s if together else None, ".1f"),
+        _number(seen.auc if seen else None, ".4f"),
+        _number(seen.largest_gap if seen else None, ".2g"),
         row.refused,
     )
 

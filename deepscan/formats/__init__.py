@@ -5,16 +5,22 @@ so that a runtime that is not installed costs nothing.
 """
 
 import dataclasses
+import os
 import pathlib
+import sys
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
-from torch import nn
 
 from deepscan.errors import FormatError
 from deepscan.modalities import Column, Outputs
 from deepscan.registry import Registry
+
+if TYPE_CHECKING:
+    # Who runs a graph need not wait for PyTorch.
+    from torch import nn
 
 FLOAT32, FLOAT16, BFLOAT16, INT8 = "float32", "float16", "bfloat16", "int8"
 """Precisions: the numbers in which most of a model is computed."""
@@ -44,8 +50,8 @@ class Format:
 
     name: str
     summary: str
-    write: Callable[[nn.Module, pathlib.Path, Mapping[str, Column], str], tuple[str, ...]]
-    load: Callable[[Callable[[], nn.Module], pathlib.Path, str, str], Runner]
+    write: Callable[["nn.Module", pathlib.Path, Mapping[str, Column], str], tuple[str, ...]]
+    load: Callable[[Callable[[], "nn.Module"], pathlib.Path, str, str], Runner]
     tolerances: Mapping[str, float] = dataclasses.field(default_factory=lambda: {FLOAT32: 1e-4})
 
     def tolerance(self, precision: str) -> float:
@@ -60,10 +66,45 @@ class Format:
         return self.tolerances[precision]
 
 
-def network_of(runner: Runner) -> nn.Module | None:
+class Deferred:
+    """A runner that loads its model when it is asked for the first time. Threads may share it."""
+
+    def __init__(self, load: Callable[[], Runner]) -> None:
+        """Keep what loads it."""
+        self._load, self._lock = load, threading.Lock()
+        self._runner: Runner | None = None
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Outputs:
+        """Return what the model says.
+
+        Raises:
+            BundleError: It cannot be loaded.
+            FormatError: What runs it is not installed.
+        """
+        return self._loaded()(inputs)
+
+    @property
+    def module(self) -> "nn.Module | None":
+        """The PyTorch module, where the model has one; see ``network_of``."""
+        return network_of(self._loaded())
+
+    def _loaded(self) -> Runner:
+        with self._lock:
+            if self._runner is None:
+                self._runner = self._load()
+            return self._runner
+
+
+def network_of(runner: Runner) -> "nn.Module | None":
     """Return the PyTorch module that a runner runs; None = it has none, so that no gradient can be taken."""
-    module = getattr(runner, "module", None)
-    return module if isinstance(module, nn.Module) else None
+    module: nn.Module | None = getattr(runner, "module", None)
+    return module
+
+
+def computing_threads() -> int:
+    """Return how many threads a model may compute with: as many as PyTorch has where the process uses it."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else os.cpu_count() or 1
 
 
 FORMATS: Registry[Format] = Registry("weights format")

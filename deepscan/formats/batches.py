@@ -12,9 +12,8 @@ import platform
 import tempfile
 from typing import Any
 
-import torch
-
 from deepscan.errors import StorageError
+from deepscan.formats import computing_threads
 from deepscan.media.assets import places
 
 USUAL = 32
@@ -62,6 +61,8 @@ def keep_size(bundle: str, device: str, size: int) -> None:
 def hardware(device: str) -> str:
     """Return the name of the processor that a device is, as its maker gives it."""
     if device != "cpu":
+        import torch
+
         return torch.cuda.get_device_name(device)
     try:
         lines = _CPU_INFO.read_text(encoding="utf-8").splitlines()
@@ -72,7 +73,7 @@ def hardware(device: str) -> str:
 
 
 def _key(bundle: str, device: str) -> str:
-    return f"{bundle} on {hardware(device)}, {torch.get_num_threads()} threads"
+    return f"{bundle} on {hardware(device)}, {computing_threads()} threads"
 
 
 def _read() -> dict[str, Any]:

@@ -91,6 +91,8 @@ def build(args: ServeArgs) -> FastAPI:
         load_plugin(pathlib.Path(plugin))
     made = lineup(args)
     detectors = [Detector.load(bundle.path, args.device) for bundle in made.bundles]
+    for detector in detectors:
+        detector.warm_up()
     bench = local_bench(args)
     batching = Batching(
         size=args.batch_size, wait_s=args.batch_wait_s, lanes=LANES, max_queued=args.replica.max_queued

@@ -83,6 +83,8 @@ class Replica:
         )
         paths = () if args.resident else tuple(bundles.values())
         self._detectors = [Detector.load(pathlib.Path(path), args.device) for path in paths]
+        for detector in self._detectors:
+            detector.warm_up()
         self._outputs = Batched(run_together, _batching(args, args.batch_size, args.batch_wait_s))
         self._args = args
 
