@@ -46,6 +46,7 @@ class Format:
             directory, a device name and the precision.
         tolerances: The precisions in which it runs, and by how much P(fake) may differ in each from that of
             the eager model in float32.
+        device: Device on which a new bundle is compared with the first one: the one that it needs.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Format:
     write: Callable[["nn.Module", pathlib.Path, Mapping[str, Column], str], tuple[str, ...]]
     load: Callable[[Callable[[], "nn.Module"], pathlib.Path, str, str], Runner]
     tolerances: Mapping[str, float] = dataclasses.field(default_factory=lambda: {FLOAT32: 1e-4})
+    device: str = "cpu"
 
     def tolerance(self, precision: str) -> float:
         """Return by how much P(fake) may differ in a precision.
@@ -112,6 +114,14 @@ FORMATS: Registry[Format] = Registry("weights format")
 
 def load_builtin() -> Registry[Format]:
     """Import the formats of this package and return the registry."""
-    from deepscan.formats import eager, onnx, openvino  # noqa: F401  (imported for their registration)
+    from deepscan.formats import (  # noqa: F401  (imported for their registration)
+        compiled,
+        eager,
+        litert,
+        onnx,
+        openvino,
+        tensorrt,
+        torchscript,
+    )
 
     return FORMATS

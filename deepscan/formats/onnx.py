@@ -4,43 +4,21 @@ The graph takes what the module takes, uint8 pictures included, and any number o
 the names that the module gives it.
 """
 
-import contextlib
 import dataclasses
-import logging
-import os
 import pathlib
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from deepscan.errors import BundleError, FormatError
 from deepscan.formats import FLOAT32, FORMATS, INT8, Format, Runner
+from deepscan.formats.tracing import any_number, first_line, in_order, quietly, require_float32, to_trace
 from deepscan.modalities import Column, Outputs
 
 GRAPH = "model.onnx"
-EXAMPLES = 2
-"""Examples that the model is shown while it is traced; 1 would be taken for a size that never changes."""
-
-MOST_EXAMPLES = 1 << 16
-
-
-class Named(nn.Module):
-    """A model whose inputs and outputs are told by their places, as graphs have them."""
-
-    def __init__(self, module: nn.Module, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-        """Wrap a module."""
-        super().__init__()
-        self.module, self.inputs, self.outputs = module, inputs, outputs
-
-    def forward(self, *columns: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs in their order."""
-        said = self.module(**dict(zip(self.inputs, columns, strict=True)))
-        return tuple(said[name] for name in self.outputs)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,33 +33,6 @@ class OnnxRunner:
         return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
 
 
-def require_float32(format_name: str, precision: str) -> None:
-    """Refuse to write a precision that takes data besides the weights.
-
-    Raises:
-        FormatError: It is not float32.
-    """
-    if precision != FLOAT32:
-        msg = f"{format_name!r} is written in {FLOAT32}; `deepscan quantize` makes {precision} of it."
-        raise FormatError(msg)
-
-
-def example_of(inputs: Mapping[str, Column], count: int = EXAMPLES) -> dict[str, Tensor]:
-    """Return inputs of noise for so many Examples; a mask lets all of them through."""
-    rng = np.random.default_rng(0)
-    made = {}
-    for name, column in inputs.items():
-        shape = (count, *column.shape)
-        if name == "mask":
-            array = np.ones(shape, column.dtype)
-        elif column.dtype == "uint8":
-            array = rng.integers(0, 256, shape, np.uint8)
-        else:
-            array = rng.normal(0, 1, shape).astype(column.dtype)
-        made[name] = torch.from_numpy(array)
-    return made
-
-
 def write(
     module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
 ) -> tuple[str, ...]:
@@ -92,24 +43,19 @@ def write(
             writes graphs is not installed; or the module cannot be traced.
     """
     require_float32("onnx", precision)
-    network = module.eval().cpu()
-    example = example_of(inputs)
-    with torch.no_grad():
-        outputs = tuple(network(**example))
-    named = Named(network, tuple(example), outputs)
-    sizes = (tuple({0: torch.export.Dim("examples", min=1, max=MOST_EXAMPLES)} for _ in example),)
+    named, signature = to_trace(module, inputs)
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch needs it to write graphs)
 
-        with _quietly():
+        with quietly():
             torch.onnx.export(
                 named,
-                tuple(example.values()),
+                in_order(inputs),
                 str(directory / GRAPH),
-                input_names=list(example),
-                output_names=list(outputs),
-                dynamic_shapes=sizes,
+                input_names=list(signature.inputs),
+                output_names=list(signature.outputs),
+                dynamic_shapes=any_number(inputs),
                 dynamo=True,
                 external_data=False,
                 verbose=False,
@@ -118,7 +64,7 @@ def write(
         msg = f"Writing ONNX needs more packages ({error.name}); pip install 'deepscan[export]'."
         raise FormatError(msg) from error
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
-        msg = f"{type(module).__name__} cannot be written as ONNX: {str(error).strip().splitlines()[0]}"
+        msg = f"{type(module).__name__} cannot be written as ONNX: {first_line(error)}"
         raise FormatError(msg) from error
     graph = onnx.load(directory / GRAPH)
     if fixed := [each.name for each in graph.graph.input if not _first_size(each).dim_param]:
@@ -163,19 +109,6 @@ def load(
         msg = f"The graph in {directory} cannot be run here: {error}"
         raise BundleError(msg) from error
     return OnnxRunner(session)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what the tracer prints of its own steps out of the log."""
-    before = logging.root.manager.disable
-    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
 
 
 FORMATS.register(

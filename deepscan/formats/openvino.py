@@ -17,6 +17,7 @@ from torch import nn
 
 from deepscan.errors import BundleError, FormatError
 from deepscan.formats import BFLOAT16, FLOAT32, FORMATS, INT8, Format, Runner, onnx
+from deepscan.formats.tracing import require_cpu, require_float32
 from deepscan.modalities import Column, Outputs
 
 GRAPH, WEIGHTS = "model.xml", "model.bin"
@@ -46,7 +47,7 @@ def write(
     Raises:
         FormatError: A package is not installed, or the module cannot be traced.
     """
-    onnx.require_float32("openvino", FLOAT32 if precision == BFLOAT16 else precision)
+    require_float32("openvino", FLOAT32 if precision == BFLOAT16 else precision)
     with tempfile.TemporaryDirectory() as folder:
         onnx.write(module, pathlib.Path(folder), inputs)
         return convert(pathlib.Path(folder) / onnx.GRAPH, directory)
@@ -79,9 +80,7 @@ def load(
         import openvino
     except ImportError as error:
         raise FormatError(MISSING) from error
-    if device != "cpu":
-        msg = f"OpenVINO bundles run on the CPU, not on {device!r}; use --device cpu."
-        raise FormatError(msg)
+    require_cpu("OpenVINO", device)
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == BFLOAT16 else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

@@ -10,7 +10,7 @@ from deepscan.detector import Detector
 from deepscan.errors import FormatError
 from deepscan.formats import FLOAT32, Runner
 from deepscan.formats import load_builtin as load_formats
-from deepscan.formats.onnx import example_of
+from deepscan.formats.tracing import example_of
 from deepscan.optimize.sibling import load_first, size_bytes, write_sibling
 
 COUNTS = (1, 3, 8)
@@ -53,7 +53,7 @@ def export(path: pathlib.Path, format_name: str, out: pathlib.Path, precision: s
     card, gaps = first.bundle.card, []
 
     def check(made: Bundle) -> None:
-        gaps.append(largest_gap(first, form.load(made.module, made.path, "cpu", precision)))
+        gaps.append(largest_gap(first, form.load(made.module, made.path, form.device, precision)))
         if gaps[0] > allowed:
             msg = (
                 f"As {form.name!r} in {precision}, {card.name!r} says something else: P(fake) differs by "

@@ -13,7 +13,7 @@ from deepscan import bundle as bundles
 from deepscan.detector import Detector
 from deepscan.errors import BundleError, ConfigError, FormatError, UnknownNameError
 from deepscan.formats import load_builtin, network_of, onnx, openvino
-from deepscan.formats.onnx import example_of
+from deepscan.formats.tracing import example_of
 from deepscan.media.source import Media
 from deepscan.models.catalog import load_builtin as load_models
 from deepscan.optimize.export import export, largest_gap
