@@ -1,15 +1,16 @@
-"""From a clip to a verdict: as textbooks do it, and as `deepscan predict` does it, stage by stage, in one run.
+"""From a clip to a verdict, as textbooks do it and as `deepscan predict` does it, stage by stage in one run.
 
     python -m benchmarks.textbook_video --clip CLIP --rounds 7
 
 Both judge 16 faces of one clip by the same network (EfficientNet-B0, LSTM both ways, attention over moments,
-fresh weights). The textbook reads every frame by OpenCV, keeps those that it wants, looks for faces in them by
-the Haar cascade at 640 px, cuts the largest out, scales it and runs the network by PyTorch in float32. Ours is
-`pipeline.analyze` with the network exported to OpenVINO in float32; `bf16` is the same in bfloat16.
+fresh weights). The textbook reads every frame by OpenCV, keeps those that it wants, looks for faces in them
+by the Haar cascade at 640 px, cuts the largest out, scales it and runs the network by PyTorch in float32.
+Ours is `pipeline.analyze`: `eager` with that network, `ours` with its export to OpenVINO in float32, `bf16`
+in bfloat16.
 
-Rounds alternate, so that a machine whose speed drifts treats all alike; medians are printed, and the processor
-time beside the wall time: on a busy machine that is the figure to read. Our stages are timed on their own as
-well; in the whole, decoding and looking for faces overlap. Goals: 6 times, and 0.45 s on two cores.
+Rounds alternate, so that a machine whose speed drifts treats all alike. Medians are printed, and processor
+time beside wall time: on a busy machine that is the figure to read. Our stages are timed on their own, too;
+in the whole, decoding and looking for faces overlap. Goals: 6 times, and 0.45 s on two cores.
 """
 
 import argparse
@@ -95,10 +96,7 @@ def textbook(path: pathlib.Path, detector: Detector) -> Stages:
     faces = [_largest(cascade, picture) for picture in kept]
     watch.lap("faces")
     crops = [_cut(picture, face, size_px) for picture, face in zip(kept, faces, strict=True) if face]
-    inputs = {
-        "frames": np.zeros((1, *columns["frames"].shape), np.uint8),
-        "mask": np.zeros((1, frames), np.uint8),
-    }
+    inputs = {name: np.zeros((1, *column.shape), np.uint8) for name, column in columns.items()}
     inputs["frames"][0, : len(crops)], inputs["mask"][0, : len(crops)] = crops, 1
     watch.lap("crops")
     logit = detector.runner(inputs)["logit"]
@@ -112,9 +110,8 @@ def _largest(cascade: Any, picture: Any) -> tuple[int, ...]:
     scale = LOOK_PX / max(picture.shape[:2])
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     boxes = cascade.detectMultiScale(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), 1.1, 3, minSize=(32, 32))
-    return max(
-        ((np.array(box) / scale).astype(int).tolist() for box in boxes), key=lambda b: b[2], default=()
-    )
+    found = [(np.array(box) / scale).astype(int).tolist() for box in boxes]
+    return max(found, key=lambda box: box[2], default=())
 
 
 def _cut(picture: Any, box: Any, size_px: int) -> Any:
@@ -210,9 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--clip", type=pathlib.Path, required=True, help="10 to 15 s, 1280 x 720, with a face"
-    )
+    parser.add_argument("--clip", type=pathlib.Path, required=True, help="10 to 15 s, 1280 x 720, a face")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
     given = parser.parse_args()
