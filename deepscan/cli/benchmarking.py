@@ -1,15 +1,19 @@
-"""Commands that measure this machine."""
+"""Commands that measure this machine and the models on it."""
 
 import dataclasses
 import json
 import pathlib
-from typing import Annotated
+import shlex
+import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from deepscan.cli.options import (
     Address,
     Data,
+    Device,
     MaxBad,
     Plugin,
     Set,
@@ -23,12 +27,70 @@ from deepscan.cli.options import (
 )
 from deepscan.cli.program import console, say
 
-app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+MODEL = "model"
 
 
-@app.callback()
-def benchmark() -> None:
-    """Measure this machine."""
+class ModelUnlessNamed(TyperGroup):
+    """Takes what names no command for the arguments of ``model``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words behind the group's name."""
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = [MODEL, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=ModelUnlessNamed, help="Measure this machine: models, unless it is told what.")
+
+
+@app.command(MODEL)
+def model(
+    bundle: Annotated[
+        list[pathlib.Path] | None, typer.Argument(help="Bundles; none: light models with fresh weights.")
+    ] = None,
+    against: Annotated[
+        str, typer.Option(help="Bundle, or model with fresh weights and the same Prep, to compare with.")
+    ] = "",
+    media: Annotated[pathlib.Path | None, typer.Option(help="Folder of files, timed by stage.")] = None,
+    device: Device = "auto",
+    rounds: Annotated[int, typer.Option(min=1, help="Most rounds of a comparison.")] = 10,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds for a comparison.")] = 30.0,
+    json_file: Annotated[pathlib.Path | None, typer.Option("--json", help="File for all figures.")] = None,
+    page: Annotated[pathlib.Path | None, typer.Option(help="Markdown page for people.")] = None,
+    plugin: Plugin = None,
+) -> None:
+    """Measure how fast bundles are and what they take, in turn with others."""
+    from deepscan.console import grid
+    from deepscan.optimize import results
+    from deepscan.optimize.benchmark import Plan, machine, run
+
+    use_plugin(plugin)
+    plan = Plan(
+        bundles=tuple(bundle or ()),
+        against=against,
+        media=media,
+        device=device,
+        plugin=plugin,
+        rounds=rounds,
+        budget_s=seconds,
+    )
+    rows = run(plan)
+    found = results.Results(
+        command=shlex.join(["deepscan", *sys.argv[1:]]), machine=machine(device), rows=rows
+    )
+    for table in results.tables(rows):
+        console.print(grid(table.title, table.columns, table.rows))
+    if json_file:
+        results.save(json_file, results.as_json(found))
+        say(f"Figures: {json_file}")
+    if page:
+        results.save(page, results.as_page(found))
+        say(f"Page: {page}")
+
+
+def _command_line(words: list[str]) -> str:
+    """Return the command that was given, with its full name, from the words behind ``benchmark``."""
+    return shlex.join(["deepscan", "benchmark", MODEL, *(words[1:] if words[:1] == [MODEL] else words)])
 
 
 @app.command()

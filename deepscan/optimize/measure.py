@@ -25,7 +25,7 @@ from deepscan.bundle import Bundle
 from deepscan.detector import pick_device
 from deepscan.errors import ConfigError, DeepscanError, ResourceError
 from deepscan.formats import Runner
-from deepscan.formats.onnx import example_of
+from deepscan.formats.tracing import example_of
 from deepscan.modalities import Column, Example
 
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -162,10 +162,11 @@ def flops(module: nn.Module, inputs: Example) -> int:
     activations and recurrent cells that one kernel computes.
 
     Args:
-        module: The model, in evaluation mode, on the CPU.
+        module: The model, in evaluation mode.
         inputs: What it reads, arrays with the Examples first.
     """
-    tensors = {name: torch.from_numpy(column) for name, column in inputs.items()}
+    device = next((each.device for each in module.parameters()), torch.device("cpu"))
+    tensors = {name: torch.from_numpy(column).to(device) for name, column in inputs.items()}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(**tensors)
     return int(counter.get_total_flops())
