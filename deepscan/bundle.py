@@ -14,11 +14,10 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from deepscan import config
+from deepscan import config, formats
 from deepscan.calibration import Calibration, OperatingPoint, Reliability
 from deepscan.errors import BundleError, ConfigError
 from deepscan.formats import FLOAT32, Format
-from deepscan.formats import load_builtin as load_formats
 from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.monitor.drift import Reference
@@ -168,7 +167,7 @@ class Bundle:
             BundleError: This version does not know it.
         """
         with self._blamed():
-            return load_formats().get(self.card.weights_format)
+            return formats.get(self.card.weights_format)
 
     def amend(self, **changes: Any) -> "Bundle":
         """Return the bundle with fields of its card replaced, on disk too."""
@@ -195,7 +194,7 @@ def write(directory: pathlib.Path, card: Card, module: "nn.Module") -> Bundle:
     directory.mkdir(parents=True, exist_ok=True)
     modality = load_modalities().get(card.modality)
     inputs = config.from_dict(modality.prep, card.prep).inputs
-    form = load_formats().get(card.weights_format)
+    form = formats.get(card.weights_format)
     form.tolerance(card.precision)
     return seal(directory, card, form.write(module, directory, inputs, card.precision))
 

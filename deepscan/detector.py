@@ -11,7 +11,7 @@ import numpy as np
 from deepscan.bundle import Bundle
 from deepscan.calibration import decide
 from deepscan.errors import AbstainError, ConfigError, DeepscanError
-from deepscan.formats import Deferred, Runner
+from deepscan.formats import Deferred, Runner, best_device
 from deepscan.formats.batches import USUAL, best_size
 from deepscan.fusion import Vote
 from deepscan.modalities import Example, Modality, Outputs, Prep, Prepared, batch
@@ -56,7 +56,8 @@ class Detector:
             ConfigError: The device does not exist.
         """
         bundle = Bundle.read(path)
-        form, card, device = bundle.weights_format(), bundle.card, pick_device(device)
+        form, card = bundle.weights_format(), bundle.card
+        device = form.auto() if device == "auto" else pick_device(device)
         loading = functools.partial(form.load, bundle.module, path, device, card.precision)
         runner = Deferred(loading) if lazily else loading()
         modality, size = load_modalities().get(card.modality), best_size(card.id, device)
@@ -148,11 +149,11 @@ def pick_device(name: str) -> str:
     """
     if name == "cpu":
         return name
+    if name == "auto":
+        return best_device()
     # Here and not above: who runs a graph on the CPU need not wait for PyTorch.
     import torch
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cuda(:\d+)?", name):
         msg = f"{name!r} is no device; write auto, cpu, cuda or cuda:N."
         raise ConfigError(msg)

@@ -5,6 +5,7 @@ so that a runtime that is not installed costs nothing.
 """
 
 import dataclasses
+import importlib
 import os
 import pathlib
 import sys
@@ -33,6 +34,18 @@ class Runner(Protocol):
         """Return what a model in evaluation mode says, for inputs with a batch axis first."""
 
 
+def best_device() -> str:
+    """Return ``cuda`` where PyTorch sees a GPU, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def on_cpu() -> str:
+    """Return ``cpu``, for formats that run nowhere else."""
+    return "cpu"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Format:
     """How a model is kept in files and run from them.
@@ -44,6 +57,7 @@ class Format:
             the names of the files. Raises FormatError where the model cannot be written so.
         load: Loads a runner from what builds the module with fresh weights, which few formats need, the
             directory, a device name and the precision.
+        auto: Returns the device that it takes where that is left to the machine.
         tolerances: The precisions in which it runs, and by how much P(fake) may differ in each from that of
             the eager model in float32.
         device: Device on which a new bundle is compared with the first one: the one that it needs.
@@ -53,6 +67,7 @@ class Format:
     summary: str
     write: Callable[["nn.Module", pathlib.Path, Mapping[str, Column], str], tuple[str, ...]]
     load: Callable[[Callable[[], "nn.Module"], pathlib.Path, str, str], Runner]
+    auto: Callable[[], str] = best_device
     tolerances: Mapping[str, float] = dataclasses.field(default_factory=lambda: {FLOAT32: 1e-4})
     device: str = "cpu"
 
@@ -110,18 +125,24 @@ def computing_threads() -> int:
 
 
 FORMATS: Registry[Format] = Registry("weights format")
+BUILTIN = ("compiled", "eager", "litert", "onnx", "openvino", "tensorrt", "torchscript")
+"""Names of the formats of this package, which are those of their files."""
+
+
+def get(name: str) -> Format:
+    """Return a format; of this package's, only its file is imported, and what that needs.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+    """
+    if name in BUILTIN:
+        importlib.import_module(f"{__name__}.{name}")
+        return FORMATS.get(name)
+    return load_builtin().get(name)
 
 
 def load_builtin() -> Registry[Format]:
     """Import the formats of this package and return the registry."""
-    from deepscan.formats import (  # noqa: F401  (imported for their registration)
-        compiled,
-        eager,
-        litert,
-        onnx,
-        openvino,
-        tensorrt,
-        torchscript,
-    )
-
+    for name in BUILTIN:
+        importlib.import_module(f"{__name__}.{name}")
     return FORMATS

@@ -17,7 +17,7 @@ from torch import nn
 from deepscan.errors import FormatError
 from deepscan.formats import BFLOAT16, FLOAT16, FLOAT32, FORMATS, Format, Runner, eager
 from deepscan.formats.eager import HALVES
-from deepscan.formats.tracing import first_line
+from deepscan.formats.graphs import first_line
 from deepscan.modalities import Outputs
 
 

@@ -7,25 +7,18 @@ import dataclasses
 import pathlib
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FORMATS, Format, Runner
-from deepscan.formats.tracing import (
-    Signature,
-    first_line,
-    in_order,
-    quietly,
-    require_cpu,
-    require_float32,
-    to_trace,
-)
+from deepscan.formats import FORMATS, Format, Runner, computing_threads, on_cpu
+from deepscan.formats.graphs import Signature, first_line, quietly, require_cpu, require_float32
 from deepscan.modalities import Column, Outputs
+
+if TYPE_CHECKING:
+    from torch import nn
 
 GRAPH = "model.tflite"
 MISSING = "LiteRT is not installed ({}); in an environment of its own, pip install 'deepscan[mobile]'."
@@ -53,7 +46,7 @@ class LiteRtRunner:
 
 
 def write(
-    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str
+    module: "nn.Module", directory: pathlib.Path, inputs: Mapping[str, Column], precision: str
 ) -> tuple[str, ...]:
     """Trace a module with one Example and write the graph in float32.
 
@@ -61,6 +54,8 @@ def write(
         FormatError: The precision is another one, the package that writes graphs is not installed, or the
             module cannot be written so.
     """
+    from deepscan.formats.tracing import in_order, to_trace
+
     require_float32("litert", precision)
     named, signature = to_trace(module, inputs)
     with quietly():
@@ -71,13 +66,13 @@ def write(
         try:
             graph = litert_torch.convert(named, in_order(inputs, 1))
             graph.export(str(directory / GRAPH))
-        except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             msg = f"{type(module).__name__} cannot be written for LiteRT: {first_line(error)}"
             raise FormatError(msg) from error
     return GRAPH, signature.write(directory)
 
 
-def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str) -> Runner:
+def load(build: Callable[[], "nn.Module"], directory: pathlib.Path, device: str, precision: str) -> Runner:
     """Return the runner of the graph in ``directory``; the module is not built.
 
     Raises:
@@ -90,7 +85,7 @@ def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str, p
     except ImportError as error:
         raise FormatError(MISSING.format(error.name)) from error
     try:
-        graph = Interpreter(str(directory / GRAPH), num_threads=torch.get_num_threads())
+        graph = Interpreter(str(directory / GRAPH), num_threads=computing_threads())
         graph.allocate_tensors()
         runner = graph.get_signature_runner()
     except (RuntimeError, ValueError) as error:
@@ -101,5 +96,5 @@ def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str, p
 
 FORMATS.register(
     "litert",
-    Format(name="litert", summary="LiteRT (TFLite) graph, for phones", write=write, load=load),
+    Format(name="litert", summary="LiteRT (TFLite) graph, for phones", write=write, load=load, auto=on_cpu),
 )

@@ -7,18 +7,20 @@ the names that the module gives it.
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FLOAT32, FORMATS, INT8, Format, Runner
-from deepscan.formats.tracing import any_number, first_line, in_order, quietly, require_float32, to_trace
+from deepscan.formats import FLOAT32, FORMATS, INT8, Format, Runner, best_device, computing_threads
+from deepscan.formats.graphs import first_line, quietly, require_float32
 from deepscan.modalities import Column, Outputs
 
+if TYPE_CHECKING:
+    from torch import nn
+
 GRAPH = "model.onnx"
+GPU_PROVIDER = "CUDAExecutionProvider"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class OnnxRunner:
 
 
 def write(
-    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
+    module: "nn.Module", directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
 ) -> tuple[str, ...]:
     """Trace a module and write the graph in float32.
 
@@ -42,6 +44,10 @@ def write(
         FormatError: The precision is another one, for which a graph has to be quantised; the package that
             writes graphs is not installed; or the module cannot be traced.
     """
+    import torch
+
+    from deepscan.formats.tracing import any_number, in_order, to_trace
+
     require_float32("onnx", precision)
     named, signature = to_trace(module, inputs)
     try:
@@ -82,7 +88,7 @@ def _first_size(value: Any) -> Any:
 
 
 def load(
-    build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str = FLOAT32
+    build: Callable[[], "nn.Module"], directory: pathlib.Path, device: str, precision: str = FLOAT32
 ) -> Runner:
     """Return the runner of the graph in ``directory``; the module is not built.
 
@@ -96,12 +102,12 @@ def load(
     except ImportError as error:
         msg = "Running ONNX needs ONNX Runtime; pip install 'deepscan[export]'."
         raise FormatError(msg) from error
-    provider = "CPUExecutionProvider" if device == "cpu" else "CUDAExecutionProvider"
+    provider = "CPUExecutionProvider" if device == "cpu" else GPU_PROVIDER
     if provider not in onnxruntime.get_available_providers():
         msg = f"This ONNX Runtime does not run on {device!r}; use --device cpu, or install onnxruntime-gpu."
         raise FormatError(msg)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = computing_threads()
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(directory / GRAPH), options, providers=[provider])
@@ -109,6 +115,15 @@ def load(
         msg = f"The graph in {directory} cannot be run here: {error}"
         raise BundleError(msg) from error
     return OnnxRunner(session)
+
+
+def auto() -> str:
+    """Return the GPU where ONNX Runtime was built for it and there is one, else the CPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return "cpu"
+    return best_device() if GPU_PROVIDER in onnxruntime.get_available_providers() else "cpu"
 
 
 FORMATS.register(
@@ -119,5 +134,6 @@ FORMATS.register(
         write=write,
         load=load,
         tolerances={FLOAT32: 1e-4, INT8: 0.2},
+        auto=auto,
     ),
 )

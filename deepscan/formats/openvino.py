@@ -9,16 +9,17 @@ import pathlib
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import BFLOAT16, FLOAT32, FORMATS, INT8, Format, Runner, onnx
-from deepscan.formats.tracing import require_cpu, require_float32
+from deepscan.formats import BFLOAT16, FLOAT32, FORMATS, INT8, Format, Runner, computing_threads, on_cpu, onnx
+from deepscan.formats.graphs import require_cpu, require_float32
 from deepscan.modalities import Column, Outputs
+
+if TYPE_CHECKING:
+    from torch import nn
 
 GRAPH, WEIGHTS = "model.xml", "model.bin"
 MISSING = "OpenVINO is not installed; pip install 'deepscan[export]'."
@@ -40,7 +41,7 @@ class OpenVinoRunner:
 
 
 def write(
-    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
+    module: "nn.Module", directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
 ) -> tuple[str, ...]:
     """Trace a module and write the graph, whose weights are float32 in bfloat16 too.
 
@@ -68,7 +69,7 @@ def convert(graph: pathlib.Path, directory: pathlib.Path) -> tuple[str, ...]:
 
 
 def load(
-    build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str = FLOAT32
+    build: Callable[[], "nn.Module"], directory: pathlib.Path, device: str, precision: str = FLOAT32
 ) -> Runner:
     """Compile the graph in ``directory``; the module is not built.
 
@@ -83,7 +84,7 @@ def load(
     require_cpu("OpenVINO", device)
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == BFLOAT16 else "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": computing_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
     try:
@@ -102,5 +103,6 @@ FORMATS.register(
         write=write,
         load=load,
         tolerances={FLOAT32: 1e-4, BFLOAT16: 0.05, INT8: 0.2},
+        auto=on_cpu,
     ),
 )

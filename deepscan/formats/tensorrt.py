@@ -18,7 +18,7 @@ from torch import nn
 
 from deepscan.errors import BundleError, FormatError
 from deepscan.formats import FORMATS, Format, Runner, onnx
-from deepscan.formats.tracing import require_float32
+from deepscan.formats.graphs import require_float32
 from deepscan.modalities import Column, Outputs
 
 ENGINE = "model.engine"

@@ -14,17 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FORMATS, Format, Runner
-from deepscan.formats.tracing import (
-    Named,
-    Signature,
-    first_line,
-    in_order,
-    quietly,
-    require_cpu,
-    require_float32,
-    to_trace,
-)
+from deepscan.formats import FORMATS, Format, Runner, on_cpu
+from deepscan.formats.graphs import Signature, first_line, quietly, require_cpu, require_float32
+from deepscan.formats.tracing import Named, in_order, to_trace
 from deepscan.modalities import Column, Outputs
 
 GRAPH = "model.ts"
@@ -112,6 +104,10 @@ def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str, p
 FORMATS.register(
     "torchscript",
     Format(
-        name="torchscript", summary="TorchScript graph, which needs no Python code", write=write, load=load
+        name="torchscript",
+        summary="TorchScript graph, which needs no Python code",
+        write=write,
+        load=load,
+        auto=on_cpu,
     ),
 )

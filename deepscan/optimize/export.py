@@ -5,11 +5,11 @@ import pathlib
 
 import numpy as np
 
+from deepscan import formats
 from deepscan.bundle import Bundle
 from deepscan.detector import Detector
 from deepscan.errors import FormatError
 from deepscan.formats import FLOAT32, Runner
-from deepscan.formats import load_builtin as load_formats
 from deepscan.formats.tracing import example_of
 from deepscan.optimize.sibling import load_first, size_bytes, write_sibling
 
@@ -47,7 +47,7 @@ def export(path: pathlib.Path, format_name: str, out: pathlib.Path, precision: s
         FormatError: The model cannot be written so, or says something else then; nothing is left in ``out``.
         UnknownNameError: There is no such format.
     """
-    form = load_formats().get(format_name)
+    form = formats.get(format_name)
     allowed = form.tolerance(precision)
     first, network = load_first(path)
     card, gaps = first.bundle.card, []

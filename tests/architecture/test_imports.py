@@ -135,6 +135,10 @@ def test_ray_is_imported_by_its_adapters_only(modules):
     ("name", "absent"),
     [
         ("deepscan.pipeline", {"ray", "fastapi", "typer"}),
+        ("deepscan.detector", {"ray", "torch"}),
+        ("deepscan.formats.onnx", {"torch"}),
+        ("deepscan.formats.openvino", {"torch"}),
+        ("deepscan.formats.litert", {"torch"}),
         ("deepscan.training.loop", {"ray"}),
         ("deepscan.datasets.plan", {"ray", "torch"}),
         ("deepscan.serving.api", {"ray"}),

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import json
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -17,6 +18,7 @@ from deepscan.formats.tracing import example_of
 from deepscan.media.source import Media
 from deepscan.models.catalog import load_builtin as load_models
 from deepscan.optimize.export import export, largest_gap
+from tests.conftest import ROOT
 from tests.heatmaps.subjects import small_detector
 from tests.test_cli import run
 from tests.tiny_bundles import noise, tiny_bundle
@@ -167,3 +169,20 @@ def test_every_model_says_the_same_or_is_refused(name, tmp_path):
             check(name, tmp_path)
     else:
         check(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_graph_is_run_without_importing_pytorch(name, tiny, tmp_path):
+    """Its import is most of the time that a process takes to its first verdict."""
+    export(tiny.path, name, tmp_path / "out")
+    (tmp_path / "a.png").write_bytes(noise(1))
+    code = (
+        "import sys; from deepscan.cli import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'torchvision', 'ray', 'fastapi'} & set(sys.modules)))"
+    )
+    words = ["predict", str(tmp_path / "a.png"), "--bundle", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
