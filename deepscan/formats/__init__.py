@@ -76,6 +76,7 @@ def load_builtin() -> Registry[Format]:
     from deepscan.formats import (  # noqa: F401  (imported for their registration)
         compiled,
         eager,
+        executorch,
         litert,
         onnx,
         openvino,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FORMATS, Format, Runner
+from deepscan.formats import FLOAT32, FORMATS, Format, Runner
 from deepscan.formats.tracing import (
     Signature,
     first_line,
@@ -53,7 +53,7 @@ class LiteRtRunner:
 
 
 def write(
-    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str
+    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
 ) -> tuple[str, ...]:
     """Trace a module with one Example and write the graph in float32.
 
@@ -77,7 +77,9 @@ def write(
     return GRAPH, signature.write(directory)
 
 
-def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str) -> Runner:
+def load(
+    build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str = FLOAT32
+) -> Runner:
     """Return the runner of the graph in ``directory``; the module is not built.
 
     Raises:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FORMATS, Format, Runner
+from deepscan.formats import FLOAT32, FORMATS, Format, Runner
 from deepscan.formats.tracing import (
     Named,
     Signature,
@@ -51,7 +51,7 @@ class TorchScriptRunner:
 
 
 def write(
-    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str
+    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
 ) -> tuple[str, ...]:
     """Trace a module and write the graph in float32.
 
@@ -90,7 +90,9 @@ def _follows(graph: Any, named: Named, columns: tuple[torch.Tensor, ...]) -> boo
     return all(a.shape == b.shape and torch.allclose(a, b, NEAR, NEAR) for a, b in pairs)
 
 
-def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str) -> Runner:
+def load(
+    build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str = FLOAT32
+) -> Runner:
     """Return the runner of the graph in ``directory``; the module is not built.
 
     TorchScript has a reader of its own, which makes tensors and plain values, no Python objects.
