@@ -125,7 +125,7 @@ def computing_threads() -> int:
 
 
 FORMATS: Registry[Format] = Registry("weights format")
-BUILTIN = ("compiled", "eager", "litert", "onnx", "openvino", "tensorrt", "torchscript")
+BUILTIN = ("compiled", "eager", "executorch", "litert", "onnx", "openvino", "tensorrt", "torchscript")
 """Names of the formats of this package, which are those of their files."""
 
 

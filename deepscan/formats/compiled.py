@@ -60,7 +60,9 @@ class CompiledRunner:
         return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 
 
-def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str) -> Runner:
+def load(
+    build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str = FLOAT32
+) -> Runner:
     """Build the module, fill it and return a runner that compiles it on ``device`` when first called."""
     import torch._dynamo
     import torch._inductor.exc

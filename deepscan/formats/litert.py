@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FORMATS, Format, Runner, computing_threads, on_cpu
+from deepscan.formats import FLOAT32, FORMATS, Format, Runner, computing_threads, on_cpu
 from deepscan.formats.graphs import Signature, first_line, quietly, require_cpu, require_float32
 from deepscan.modalities import Column, Outputs
 
@@ -46,7 +46,7 @@ class LiteRtRunner:
 
 
 def write(
-    module: "nn.Module", directory: pathlib.Path, inputs: Mapping[str, Column], precision: str
+    module: "nn.Module", directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
 ) -> tuple[str, ...]:
     """Trace a module with one Example and write the graph in float32.
 
@@ -72,7 +72,9 @@ def write(
     return GRAPH, signature.write(directory)
 
 
-def load(build: Callable[[], "nn.Module"], directory: pathlib.Path, device: str, precision: str) -> Runner:
+def load(
+    build: Callable[[], "nn.Module"], directory: pathlib.Path, device: str, precision: str = FLOAT32
+) -> Runner:
     """Return the runner of the graph in ``directory``; the module is not built.
 
     Raises:

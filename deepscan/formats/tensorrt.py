@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FORMATS, Format, Runner, onnx
+from deepscan.formats import FLOAT32, FORMATS, Format, Runner, onnx
 from deepscan.formats.graphs import require_float32
 from deepscan.modalities import Column, Outputs
 
@@ -93,7 +93,7 @@ def _tensorrt() -> Any:
 
 
 def write(
-    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str
+    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
 ) -> tuple[str, ...]:
     """Trace a module and build its engine, which takes minutes, on the current GPU.
 
@@ -129,7 +129,9 @@ def write(
     return (ENGINE,)
 
 
-def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str) -> Runner:
+def load(
+    build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str = FLOAT32
+) -> Runner:
     """Return the runner of the engine in ``directory``; the module is not built.
 
     Raises:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepscan.errors import BundleError, FormatError
-from deepscan.formats import FORMATS, Format, Runner, on_cpu
+from deepscan.formats import FLOAT32, FORMATS, Format, Runner, on_cpu
 from deepscan.formats.graphs import Signature, first_line, quietly, require_cpu, require_float32
 from deepscan.formats.tracing import Named, in_order, to_trace
 from deepscan.modalities import Column, Outputs
@@ -43,7 +43,7 @@ class TorchScriptRunner:
 
 
 def write(
-    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str
+    module: nn.Module, directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
 ) -> tuple[str, ...]:
     """Trace a module and write the graph in float32.
 
@@ -82,7 +82,9 @@ def _follows(graph: Any, named: Named, columns: tuple[torch.Tensor, ...]) -> boo
     return all(a.shape == b.shape and torch.allclose(a, b, NEAR, NEAR) for a, b in pairs)
 
 
-def load(build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str) -> Runner:
+def load(
+    build: Callable[[], nn.Module], directory: pathlib.Path, device: str, precision: str = FLOAT32
+) -> Runner:
     """Return the runner of the graph in ``directory``; the module is not built.
 
     TorchScript has a reader of its own, which makes tensors and plain values, no Python objects.

@@ -1,6 +1,7 @@
 """Every format says what the eager model says, on every model that it claims, and refuses the others."""
 
 import concurrent.futures
+import copy
 import dataclasses
 import json
 import shutil
@@ -9,6 +10,8 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepscan import bundle as bundles
 from deepscan.detector import Detector
@@ -16,16 +19,26 @@ from deepscan.errors import BundleError, ConfigError, FormatError, UnknownNameEr
 from deepscan.formats import load_builtin, network_of, onnx, openvino
 from deepscan.formats.tracing import example_of
 from deepscan.media.source import Media
+from deepscan.modalities import batch
 from deepscan.models.catalog import load_builtin as load_models
 from deepscan.optimize.export import export, largest_gap
 from tests.conftest import ROOT
+from tests.contract.test_models import without_dropout
+from tests.heatmaps.subjects import example_of as noise_of
 from tests.heatmaps.subjects import small_detector
 from tests.test_cli import run
 from tests.tiny_bundles import noise, tiny_bundle
 
-GRAPHS = ("onnx", "openvino")
-COUNTING = {"statistics", "clip-statistics"}
-"""Models that count patterns over a whole batch at once, which no graph follows."""
+GRAPHS = ("onnx", "openvino", "torchscript")
+COUNTING = dict.fromkeys(("statistics", "clip-statistics"), "It runs as 'eager' only")
+"""Models that count patterns over a whole batch at once, which no graph of any number of Examples follows."""
+
+REFUSED = {
+    "onnx": COUNTING,
+    "openvino": COUNTING,
+    "torchscript": COUNTING | {"avsync": "cannot be written as TorchScript: .*__round__"},
+}
+"""What a format cannot hold, and how it says so; it claims all the other models."""
 
 QUICK = ("gru-light", "autoencoder", "avsync", "forensic-mlp", "voice")
 
@@ -63,8 +76,8 @@ def test_several_threads_get_what_each_would_get_alone(exported):
     ]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         together = list(pool.map(detector.runner, batches))
-    for batch, said in zip(batches, together, strict=True):
-        np.testing.assert_allclose(said["logit"], detector.runner(batch)["logit"], atol=1e-5)
+    for inputs, said in zip(batches, together, strict=True):
+        np.testing.assert_allclose(said["logit"], detector.runner(inputs)["logit"], atol=1e-5)
 
 
 def test_a_broken_graph_is_a_broken_bundle(exported, tmp_path):
@@ -79,7 +92,7 @@ def test_a_broken_graph_is_a_broken_bundle(exported, tmp_path):
         form.load(lambda: None, broken, "cpu")
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_a_runtime_that_is_not_installed_is_named(name, tiny, exported, tmp_path, monkeypatch):
     package = {"onnx": "onnxruntime", "openvino": "openvino"}[name]
     monkeypatch.setitem(sys.modules, package, None)
@@ -87,9 +100,10 @@ def test_a_runtime_that_is_not_installed_is_named(name, tiny, exported, tmp_path
         load_builtin().get(name).load(lambda: None, exported.bundle.path, "cpu")
 
 
-def test_openvino_runs_on_no_gpu(tmp_path):
+@pytest.mark.parametrize("name", ["openvino", "torchscript", "litert", "executorch"])
+def test_what_runs_on_the_cpu_only_says_so(name, tmp_path):
     with pytest.raises(FormatError, match="not on 'cuda'"):
-        load_builtin().get("openvino").load(lambda: None, tmp_path, "cuda")
+        load_builtin().get(name).load(lambda: None, tmp_path, "cuda")
 
 
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tiny, exported, tmp_path):
@@ -102,6 +116,8 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tiny, exported, t
     counting = small_detector(tmp_path / "counting", load_models().get("statistics"))
     with pytest.raises(FormatError, match="always hold the same number"):
         export(counting.bundle.path, "onnx", tmp_path / "out")
+    with pytest.raises(FormatError, match="hold for one number of them only"):
+        export(counting.bundle.path, "torchscript", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -145,30 +161,49 @@ def test_the_command_exports_and_predict_reads_it(tiny, tmp_path):
     assert told[0] == pytest.approx(told[1], abs=1e-4)
 
 
+def conditioned(folder, name):
+    """Return a detector of random weights whose norms know more Examples than the four of ``small_detector``.
+
+    Those are so few that its deep networks amplify rounding: the eager efficientnet-b4 itself is 2e-4 off
+    what it says in float64. Settled on sixteen without dropout, it is 5e-6 off.
+    """
+    detector = small_detector(folder, load_models().get(name))
+    network = without_dropout(network_of(detector.runner))
+    for norm in (part for part in network.modules() if isinstance(part, _BatchNorm)):
+        norm.momentum = 1.0
+    seen = batch([noise_of(detector.prep, number) for number in range(16)], detector.prep)
+    with torch.no_grad():
+        network(**{name: torch.from_numpy(array) for name, array in seen.items()})
+    network.eval()
+    return detector
+
+
 def check(name, folder):
-    """Trace a model once and compare what both runtimes say of it with what PyTorch says."""
-    detector = small_detector(folder / "eager", load_models().get(name))
-    card = detector.bundle.card
-    onnx.write(network_of(detector.runner), folder, detector.prep.inputs)
-    openvino.convert(folder / onnx.GRAPH, folder)
+    """Trace a model once for each of the graphs and compare what they say of it with what PyTorch says."""
+    detector = conditioned(folder / "eager", name)
+    network, inputs = network_of(detector.runner), detector.prep.inputs
     for form in map(load_builtin().get, GRAPHS):
-        runner = form.load(lambda: None, folder, "cpu")
-        assert largest_gap(detector, runner) <= form.tolerance("float32"), f"{card.name} as {form.name}"
+        if reason := REFUSED.get(form.name, {}).get(name):
+            with pytest.raises(FormatError, match=reason):
+                form.write(network, folder, inputs, "float32")
+            continue
+        if form.name == "openvino":
+            openvino.convert(folder / onnx.GRAPH, folder)
+        else:
+            form.write(network, folder, inputs, "float32")
+        runner = form.load(lambda: None, folder, "cpu", "float32")
+        assert largest_gap(detector, runner) <= form.tolerance("float32"), f"{name} as {form.name}"
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_small_models_say_the_same_in_every_format(name, tmp_path):
+def test_small_models_say_the_same_in_every_format_or_are_refused(name, tmp_path):
     check(name, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [spec.name for spec in load_models() if spec.name not in QUICK])
 def test_every_model_says_the_same_or_is_refused(name, tmp_path):
-    if name in COUNTING:
-        with pytest.raises(FormatError):
-            check(name, tmp_path)
-    else:
-        check(name, tmp_path)
+    check(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
@@ -186,3 +221,16 @@ def test_a_graph_is_run_without_importing_pytorch(name, tiny, tmp_path):
         [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_deepest_model_is_settled_so_that_rounding_does_not_show(tmp_path, monkeypatch):
+    detector = conditioned(tmp_path / "eager", "efficientnet-b4")
+    exact = copy.deepcopy(network_of(detector.runner)).double()
+    inputs = example_of(detector.prep.inputs, 8)
+    said = detector.runner({name: tensor.numpy() for name, tensor in inputs.items()})["logit"]
+    monkeypatch.setattr(torch.Tensor, "float", lambda self, *_, **__: self.double())
+    with torch.no_grad():
+        wanted = exact(**inputs)["logit"].numpy()
+    assert wanted.dtype == np.float64
+    np.testing.assert_allclose(1 / (1 + np.exp(-said)), 1 / (1 + np.exp(-wanted)), atol=3e-5)
