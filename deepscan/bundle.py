@@ -25,6 +25,7 @@ from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_builtin as load_models
 from deepscan.monitor.drift import Reference
+from deepscan.nn.structure import restructure
 
 MANIFEST = "bundle.json"
 SCHEMA = 1
@@ -54,6 +55,8 @@ class Card:
         metrics: Figures by split, each with the split's size.
         parent: Id of the bundle that this one derives from; empty = from scratch.
         change: What was done to the parent to get this one: ``step`` and its settings; empty = training.
+        structure: Changes that lead from what the settings build to the network of these weights; see
+            ``deepscan.nn.structure``.
         teachers: Ids of the bundles that it learnt to follow.
         software: Versions that made it.
         plugin: File name of the plug-in that defines the model; empty = a built-in model.
@@ -78,6 +81,7 @@ class Card:
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     parent: str = ""
     change: dict[str, Any] = dataclasses.field(default_factory=dict)
+    structure: tuple[dict[str, Any], ...] = ()
     teachers: tuple[str, ...] = ()
     software: dict[str, str] = dataclasses.field(default_factory=dict)
     plugin: str = ""
@@ -98,6 +102,8 @@ class Card:
         ]
         if self.precision != FLOAT32:
             facts.append(self.precision)
+        if self.structure:
+            facts.append(list(self.structure))
         body = json.dumps(facts, sort_keys=True).encode()
         return f"{self.name}-{hashlib.sha256(body).hexdigest()[:12]}"
 
@@ -145,10 +151,11 @@ class Bundle:
         return prep
 
     def module(self) -> nn.Module:
-        """Build the model with fresh weights.
+        """Build the model with fresh weights, in the structure that it was left with when it was shrunk.
 
         Raises:
-            BundleError: The model is not registered here (a plug-in has to be named) or has other settings.
+            BundleError: The model is not registered here (a plug-in has to be named), has other settings, or
+                not the layers that were changed.
         """
         plugin = self.card.plugin
         with self._blamed(f" It comes from the plug-in {plugin}: add --plugin." if plugin else ""):
@@ -156,7 +163,8 @@ class Bundle:
         with self._blamed():
             settings = config.from_dict(spec.config, self.card.model_config)
         module: nn.Module = spec.build(settings)
-        return module
+        with self._blamed():
+            return restructure(module, self.card.structure)
 
     def weights_format(self) -> Format:
         """Return the format that its weights are in.
