@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from deepscan.errors import ConfigError
+from deepscan.nn.heads import Logit
 
 CHANNELS, FOLD = "channels", "fold"
 Step = Mapping[str, Any]
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-"""What can have another number of channels; classes derived from these may count on theirs."""
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear, Logit, nn.BatchNorm1d, nn.BatchNorm2d)
+"""What can have another number of channels; other classes derived from these may count on theirs."""
 
 
 def size_of(layer: Layer) -> list[int]:

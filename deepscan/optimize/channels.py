@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from deepscan.errors import FormatError
+from deepscan.nn.heads import Logit
 from deepscan.nn.structure import LAYERS, restructure, size_of, sizes_of
 
 MISSING = "Pruning channels needs torch-pruning; pip install 'deepscan[export]'."
-ROOTS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+ROOTS = (nn.Conv1d, nn.Conv2d, nn.Linear, Logit)
 TOLERANCE = 1e-4
 """Largest difference of an output, as a share of the largest of its values, that rounding may make."""
 
@@ -78,10 +79,8 @@ def _shrink_part(part: nn.Module, call: Call, amount: float) -> None:
         restructure(part, [{"step": "channels", "sizes": sizes}])
         part.load_state_dict(smaller.state_dict())
         return
-    children = [child for child in part.children() if any(True for _ in child.children())]
-    for child in children:
-        if seen := _call_of(part, call, child):
-            _shrink_part(child, seen, amount)
+    for inner, seen in _calls_within(part, call):
+        _shrink_part(inner, seen, amount)
 
 
 def _attempt(part: nn.Module, call: Call, amount: float) -> nn.Module | None:
@@ -180,20 +179,29 @@ def _agree(told: list[Tensor], expected: list[Tensor]) -> bool:
     )
 
 
-def _call_of(part: nn.Module, call: Call, child: nn.Module) -> Call | None:
-    """Return what a part calls one of its own parts with, the first time; None = it never does."""
-    seen: list[Call] = []
+def _calls_within(part: nn.Module, call: Call) -> list[tuple[nn.Module, Call]]:
+    """Return the outermost parts of a part that it calls, with what it calls them with the first time."""
+    seen: dict[nn.Module, Call] = {}
 
-    def note(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        seen.append(Call(arguments, named))
+    def note(inner: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen.setdefault(inner, Call(arguments, named))
 
-    hook = child.register_forward_pre_hook(note, with_kwargs=True)
+    inside = [each for each in part.modules() if each is not part]
+    hooks = [each.register_forward_pre_hook(note, with_kwargs=True) for each in inside]
     try:
         with torch.no_grad():
             part(*call.arguments, **call.named)
     finally:
-        hook.remove()
-    return seen[0] if seen else None
+        for hook in hooks:
+            hook.remove()
+    found, waiting = [], list(part.children())
+    while waiting:
+        inner = waiting.pop(0)
+        if inner in seen:
+            found.append((inner, seen[inner]))
+        else:  # a container whose parts are called one by one
+            waiting = [*inner.children(), *waiting]
+    return found
 
 
 @contextlib.contextmanager
