@@ -21,7 +21,7 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear, Logit, nn.BatchNorm1d, nn.BatchNorm2d
 
 
 def size_of(layer: Layer) -> list[int]:
-    """Return outputs, inputs and groups of a convolution, outputs and inputs of a linear layer, or features."""
+    """Return outputs, inputs and groups of a convolution; outputs and inputs, or features, of the others."""
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
         return [layer.out_channels, layer.in_channels, layer.groups]
     if isinstance(layer, nn.Linear):

@@ -27,7 +27,16 @@ ROOTS = (nn.Conv1d, nn.Conv2d, nn.Linear, Logit)
 TOLERANCE = 1e-4
 """Largest difference of an output, as a share of the largest of its values, that rounding may make."""
 
-UNTRACED = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError, UserWarning)
+UNTRACED = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    UserWarning,
+)
 """What tracing raises, or warns of, for a part whose graph it cannot follow."""
 
 
