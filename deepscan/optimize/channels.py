@@ -73,7 +73,7 @@ def shrink(module: nn.Module, inputs: Mapping[str, Tensor], amount: float) -> di
     _shrink_part(module, Call((), inputs), amount)
     changed = {name: size for name, size in sizes_of(module).items() if size != before[name]}
     if not changed:
-        msg = f"No layer of {type(module).__name__} can lose {amount:g} of its channels; take more, or --method l1."
+        msg = f"No layer of {type(module).__name__} can lose {amount:g} of its channels; take more."
         raise FormatError(msg)
     return changed
 
@@ -108,7 +108,7 @@ def _attempt(part: nn.Module, call: Call, amount: float) -> nn.Module | None:
 
 
 def _take_out(smaller: nn.Module, muted: nn.Module, call: Call, amount: float) -> int:
-    """Take channels out of one copy and mute them in the other; return how many groups of layers lost some."""
+    """Take channels out of one copy and mute them in the other; return how many groups lost some."""
     pruning = _torch_pruning()
     graph = pruning.DependencyGraph()
     with torch.enable_grad(), _differentiable(smaller):
@@ -146,7 +146,7 @@ def _take_out(smaller: nn.Module, muted: nn.Module, call: Call, amount: float) -
 
 
 def _is_free(pruning: Any, group: Any) -> bool:
-    """Tell whether a group of layers may lose channels: it reaches no output, and all of it can be resized."""
+    """Tell whether a group of layers may lose channels: no output is among it, and all can be resized."""
     for dep, _ in group:
         layer = dep.target.module
         if isinstance(layer, nn.Parameter | pruning.ops._OutputOp):

@@ -51,7 +51,7 @@ def fold(path: pathlib.Path, out: pathlib.Path) -> Folded:
     Raises:
         BundleError: The bundle cannot be used.
         ConfigError: ``out`` holds something.
-        FormatError: It has no norm that can be folded, or says something else then; nothing is left in ``out``.
+        FormatError: It has no norm that can be folded, or says something else then; ``out`` is left alone.
     """
     first, network = load_first(path)
     card, inputs, gaps = first.bundle.card, first.prep.inputs, []
@@ -88,8 +88,8 @@ def eager_tolerance(bundle: Bundle) -> float:
 def fold_norms(module: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, str]:
     """Fold every batch norm that reads nothing but what one layer gives, in place.
 
-    In evaluation a batch norm is ``y = g (x - m) / sqrt(v + e) + b`` a channel, which scales the weights of the
-    layer and shifts its bias (Jacob et al., CVPR 2018, section 3.2).
+    In evaluation a batch norm is ``y = g (x - m) / sqrt(v + e) + b`` a channel, which scales the weights of
+    the layer and shifts its bias (Jacob et al., CVPR 2018, section 3.2).
 
     Args:
         module: A network in evaluation mode.
@@ -115,7 +115,7 @@ def fold_norms(module: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, str
 
 
 def _pairs(module: nn.Module, inputs: Mapping[str, Tensor]) -> list[tuple[Any, Any]]:
-    """Return norms with the layers that they follow, both called once and the layer read by the norm alone."""
+    """Return norms with the layers that they follow; each is called once, and one norm reads a layer."""
     given: dict[int, tuple[nn.Module, Tensor]] = {}
     followed: dict[nn.Module, nn.Module] = {}
     calls: dict[nn.Module, int] = {}

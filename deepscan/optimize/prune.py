@@ -85,6 +85,8 @@ class Pruned:
 class Masked(nn.Module):
     """Keeps the weights at 0 where a mask is 0, whatever an optimiser does to them."""
 
+    mask: Tensor
+
     def __init__(self, mask: Tensor) -> None:
         """Take the mask, 1 where a weight stays."""
         super().__init__()
@@ -187,28 +189,28 @@ def magnitude_masks(module: nn.Module, method: Method, amount: float) -> dict[st
     Raises:
         FormatError: The network has no convolution and no linear layer.
     """
-    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, PRUNED)}
+    by_norm: Any = torch_prune  # its functions have no annotations
+    layers: dict[str, Any] = {n: each for n, each in module.named_modules() if isinstance(each, PRUNED)}
     if not layers:
         msg = f"{type(module).__name__} has no convolution and no linear layer whose weights could be pruned."
         raise FormatError(msg)
     if method == "global":
         weights = [(layer, "weight") for layer in layers.values()]
-        torch_prune.global_unstructured(weights, torch_prune.L1Unstructured, amount=amount)
+        by_norm.global_unstructured(weights, torch_prune.L1Unstructured, amount=amount)
     else:
         for layer in layers.values():
-            torch_prune.l1_unstructured(layer, "weight", amount)
+            by_norm.l1_unstructured(layer, "weight", amount)
     masks = {name: layer.weight_mask.clone() for name, layer in layers.items()}
     for layer in layers.values():
-        torch_prune.remove(layer, "weight")
+        by_norm.remove(layer, "weight")
     return masks
 
 
 def settle(module: nn.Module) -> None:
     """Make the zeros of a network part of its plain weights."""
     for layer in module.modules():
-        if parametrize.is_parametrized(layer, "weight") and isinstance(
-            layer.parametrizations.weight[0], Masked
-        ):
+        told: Any = getattr(layer, "parametrizations", {})
+        if "weight" in told and isinstance(told["weight"][0], Masked):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
 
 
@@ -226,8 +228,8 @@ def require_auc(seen: Agreement, allowed: float | None) -> None:
     """
     if allowed is not None and seen.auc_loss > allowed:
         msg = (
-            f"The AUC on {seen.files} files fell by {seen.auc_loss:.4f} to {seen.auc:.4f}, and {allowed:g} is "
-            "allowed; take out less, or fine-tune for more --epochs."
+            f"The AUC on {seen.files} files fell by {seen.auc_loss:.4f} to {seen.auc:.4f}; allowed "
+            f"is {allowed:g}. Take out less, or fine-tune for more --epochs."
         )
         raise FormatError(msg)
 
