@@ -81,7 +81,8 @@ def _replace(layer: nn.Module, names: Sequence[str], shape: Sequence[int]) -> No
         old = getattr(layer, name)
         if old is not None and tuple(old.shape) != tuple(shape):
             new = torch.zeros(tuple(shape), dtype=old.dtype, device=old.device)
-            setattr(layer, name, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
+            learnt = isinstance(old, nn.Parameter)
+            setattr(layer, name, nn.Parameter(new, old.requires_grad) if learnt else new)
 
 
 def _add_bias(layer: Layer) -> None:

@@ -6,7 +6,6 @@ what the first one says with those channels muted. A part where that does not ho
 recurrent layer or with statistics over channels, is taken apart, and its own parts are tried.
 """
 
-import contextlib
 import copy
 import dataclasses
 import itertools
@@ -111,7 +110,8 @@ def _take_out(smaller: nn.Module, muted: nn.Module, call: Call, amount: float) -
     """Take channels out of one copy and mute them in the other; return how many groups lost some."""
     pruning = _torch_pruning()
     graph = pruning.DependencyGraph()
-    with torch.enable_grad(), _differentiable(smaller):
+    smaller.requires_grad_(True)
+    with torch.enable_grad():
         graph.build_dependency(
             smaller,
             example_inputs=call,
@@ -211,16 +211,6 @@ def _calls_within(part: nn.Module, call: Call) -> list[tuple[nn.Module, Call]]:
         else:  # a container whose parts are called one by one
             waiting = [*inner.children(), *waiting]
     return found
-
-
-@contextlib.contextmanager
-def _differentiable(module: nn.Module) -> Iterator[None]:
-    """Let every parameter have a gradient, by which the graph is followed."""
-    frozen = [each for each in module.parameters() if not each.requires_grad]
-    module.requires_grad_(True)
-    yield
-    for each in frozen:
-        each.requires_grad_(False)
 
 
 def _tensors(told: Any) -> Iterator[Tensor]:
