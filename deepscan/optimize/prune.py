@@ -194,7 +194,7 @@ def magnitude_masks(module: nn.Module, method: Method, amount: float) -> dict[st
     if not layers:
         msg = f"{type(module).__name__} has no convolution and no linear layer whose weights could be pruned."
         raise FormatError(msg)
-    module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it sorts flat views
+    module.to(memory_format=torch.contiguous_format)  # flat views are sorted
     if method == "global":
         weights = [(layer, "weight") for layer in layers.values()]
         by_norm.global_unstructured(weights, torch_prune.L1Unstructured, amount=amount)
