@@ -53,6 +53,8 @@ class Card:
         metrics: Figures by split, each with the split's size.
         parent: Id of the bundle that this one derives from; empty = from scratch.
         change: What was done to the parent to get this one: ``step`` and its settings; empty = training.
+        structure: Changes that lead from what the settings build to the network of these weights; see
+            ``deepscan.nn.structure``.
         teachers: Ids of the bundles that it learnt to follow.
         software: Versions that made it.
         plugin: File name of the plug-in that defines the model; empty = a built-in model.
@@ -77,6 +79,7 @@ class Card:
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     parent: str = ""
     change: dict[str, Any] = dataclasses.field(default_factory=dict)
+    structure: tuple[dict[str, Any], ...] = ()
     teachers: tuple[str, ...] = ()
     software: dict[str, str] = dataclasses.field(default_factory=dict)
     plugin: str = ""
@@ -97,6 +100,8 @@ class Card:
         ]
         if self.precision != FLOAT32:
             facts.append(self.precision)
+        if self.structure:
+            facts.append(list(self.structure))
         body = json.dumps(facts, sort_keys=True).encode()
         return f"{self.name}-{hashlib.sha256(body).hexdigest()[:12]}"
 
@@ -144,13 +149,15 @@ class Bundle:
         return prep
 
     def module(self) -> "nn.Module":
-        """Build the model with fresh weights.
+        """Build the model with fresh weights, in the structure that it was left with when it was shrunk.
 
         Raises:
-            BundleError: The model is not registered here (a plug-in has to be named) or has other settings.
+            BundleError: The model is not registered here (a plug-in has to be named), has other settings, or
+                not the layers that were changed.
         """
         # Here and not above: a bundle whose graph is run has no use for the module, nor for PyTorch.
         from deepscan.models.catalog import load_builtin as load_models
+        from deepscan.nn.structure import restructure
 
         plugin = self.card.plugin
         with self._blamed(f" It comes from the plug-in {plugin}: add --plugin." if plugin else ""):
@@ -158,7 +165,8 @@ class Bundle:
         with self._blamed():
             settings = config.from_dict(spec.config, self.card.model_config)
         module: nn.Module = spec.build(settings)
-        return module
+        with self._blamed():
+            return restructure(module, self.card.structure)
 
     def weights_format(self) -> Format:
         """Return the format that its weights are in.

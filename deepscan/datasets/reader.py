@@ -19,6 +19,9 @@ from deepscan.datasets.store import USED, file_id
 from deepscan.media.source import Limits, Media
 from deepscan.modalities import Column, Example, Prep, batch
 
+LEDGER = {"status": pa.string(), "reason": pa.string(), "examples": pa.int32()}
+"""Columns that tell what became of a file."""
+
 
 class Shelf(Protocol):
     """Where kept Examples lie: a ``Store``, or the memory of a cluster."""
@@ -91,17 +94,17 @@ class Reader:
 def ledger(manifest: pa.Table, index: pa.Table) -> pa.Table:
     """Return the manifest with what became of each file: ``status``, ``reason`` and ``examples``.
 
-    A file that was not looked at yet has status ``pending``.
+    A file that was not looked at yet has status ``pending``. Where the manifest is the ledger of an earlier
+    run, what became of its files then gives way.
     """
+    manifest = manifest.drop_columns([name for name in LEDGER if name in manifest.column_names])
     found: dict[str, tuple[str, str, int]] = {}
     for key, status, reason in zip(
         *(index.column(n).to_pylist() for n in ("id", "status", "reason")), strict=True
     ):
         found[key] = (status, reason, found.get(key, ("", "", 0))[2] + (status == USED))
     rows = [found.get(file_id(path), ("pending", "", 0)) for path in manifest.column("path").to_pylist()]
-    for number, (name, kind) in enumerate(
-        (("status", pa.string()), ("reason", pa.string()), ("examples", pa.int32()))
-    ):
+    for number, (name, kind) in enumerate(LEDGER.items()):
         manifest = manifest.append_column(name, pa.array([row[number] for row in rows], kind))
     return manifest
 

@@ -236,7 +236,7 @@ def assemble(order: Order, settings: Settings, data: DataSet, resources: Resourc
         place=order.place,
         card=_card(order, settings, data),
         recipe=settings.recipe,
-        counts=_counts(settings.recipe, data),
+        counts=class_counts(settings.recipe, data),
         inputs=tuple(settings.prep.inputs),
         cut=streams.training.plan.cut,
         resources=resources,
@@ -314,7 +314,7 @@ def training_stream(settings: Settings, data: DataSet, chunks: list[Chunk], shap
     )
 
 
-def _counts(recipe: Recipe, data: DataSet) -> tuple[int, int]:
+def class_counts(recipe: Recipe, data: DataSet) -> tuple[int, int]:
     """Return how many real and fake files training sees, pseudo-fakes among them."""
     real, fake = data.counts("train")
     alone = recipe.pseudo.is_on and recipe.learns_from == "real"

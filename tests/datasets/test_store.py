@@ -96,6 +96,16 @@ def test_a_vanished_file_is_corrupt_and_has_an_id(tmp_path):
     assert len(file_id(missing)) == 32
 
 
+def test_a_ledger_that_is_the_manifest_of_another_run_tells_what_became_of_its_files_then(tmp_path, pictures):
+    store = Store(tmp_path / "store", PREP)
+    waiting = ledger(manifest_of(pictures), store.index("examples"))
+    assert set(waiting.column("status").to_pylist()) == {"pending"}
+    store.write(prepared(pictures), "examples")
+    again = ledger(waiting, store.index("examples"))
+    assert again.column_names == waiting.column_names
+    assert "pending" not in again.column("status").to_pylist()
+
+
 def test_kept_examples_win_over_the_mere_ledger(tmp_path, pictures):
     store = Store(tmp_path / "store", PREP)
     rows = prepared(pictures[:2])

@@ -12,7 +12,7 @@ from deepscan.errors import BundleError, ConfigError, ResourceError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Recipe
 from deepscan.training import run
-from deepscan.training.run import Order, _counts, train
+from deepscan.training.run import Order, class_counts, train
 from deepscan.training.settings import settle
 from deepscan.watch import LogWatch
 
@@ -57,7 +57,7 @@ def test_weights_that_do_not_exist_are_refused_before_the_data_are_looked_at(tmp
 )
 def test_class_weights_are_reckoned_from_what_training_sees(settings, counts):
     data = types.SimpleNamespace(counts={"train": (10, 6)}.get)
-    assert _counts(override(Recipe(), settings), data) == counts
+    assert class_counts(override(Recipe(), settings), data) == counts
 
 
 @pytest.mark.parametrize(
