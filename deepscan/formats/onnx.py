@@ -102,7 +102,7 @@ def write(
         import onnx
         import onnxscript  # noqa: F401  (torch needs it to write graphs)
 
-        with _quietly():
+        with quietly():
             torch.onnx.export(
                 named,
                 tuple(example.values()),
@@ -166,8 +166,8 @@ def load(
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what the tracer prints of its own steps out of the log."""
+def quietly() -> Iterator[None]:
+    """Keep what tracers and quantisers print of their own steps out of the log and of standard output."""
     before = logging.root.manager.disable
     with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         warnings.simplefilter("ignore")
