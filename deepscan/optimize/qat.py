@@ -1,9 +1,9 @@
 """Quantisation-aware training: weights learn to say the same once they and what they read are rounded.
 
 Before every convolution and linear layer stand the roundings that a quantiser will put there (Jacob et al.,
-CVPR 2018): weights symmetric for each output channel, activations by one range a layer. Gradients pass through
-them as if they were not there, and are 0 beyond the range. Afterwards the roundings are taken out: what is
-left is the plain model in float32, whose weights then bear being quantised, in any format.
+CVPR 2018): weights symmetric for each output channel, activations by one range a layer. Gradients pass
+through them as if they were not there, and are 0 beyond the range. Afterwards the roundings are taken out:
+what is left is the plain model in float32, whose weights then bear being quantised, in any format.
 
 The model learns from itself as it was, not from labels: the loss is the cross-entropy with P(fake) of the
 unrounded model. So calibration and operating point of the bundle stay true. Dropout is off and norms keep
@@ -61,7 +61,7 @@ class Lesson:
         """
         if min(self.epochs, self.batch_size) < 1 or self.lr <= 0:
             msg = (
-                f"Quantisation-aware training takes at least 1 epoch of batches of at least 1 at a rate above 0, "
+                "Quantisation-aware training takes at least 1 epoch of batches of at least 1 at a rate above 0, "
                 f"not {self.epochs}, {self.batch_size} and {self.lr:g}."
             )
             raise ConfigError(msg)
@@ -270,7 +270,7 @@ def _tensors(arrays: Mapping[str, Any]) -> Batch:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _before(rounding: RoundedInput) -> Any:
+def _before(rounding: nn.Module) -> Any:
     def hook(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return rounding(given[0]), *given[1:]
 

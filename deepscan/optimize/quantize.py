@@ -140,9 +140,7 @@ def quantize_aware(
         "lr": lesson.lr,
     }
     work = Work(first, sample, max_auc_loss, (first.bundle.card.id,))
-    return work.write(
-        taught.module, out, lambda graph, folder: write(graph, folder, lesson.sample), change
-    )
+    return work.write(taught.module, out, lambda graph, folder: write(graph, folder, lesson.sample), change)
 
 
 def _static(format_name: str) -> Callable[[pathlib.Path, pathlib.Path, Sample], tuple[str, ...]]:
@@ -205,11 +203,9 @@ class Work:
         """
         form = load_formats().get(made.card.weights_format)
         runner = form.load(made.module, made.path, "cpu", INT8)
-        told = [
-            probabilities(each, self.sample)
-            for each in (self.first, dataclasses.replace(self.first, runner=runner))
-        ]
-        seen = agreement(self.first, *told, self.sample)
+        second = dataclasses.replace(self.first, runner=runner)
+        before_F, after_F = (probabilities(each, self.sample) for each in (self.first, second))
+        seen = agreement(self.first, before_F, after_F, self.sample)
         name, allowed = self.first.bundle.card.name, form.tolerance(INT8)
         if seen.auc_loss > self.max_auc_loss:
             msg = (

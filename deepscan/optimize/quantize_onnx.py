@@ -45,8 +45,7 @@ class _Reader:
 def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[str, ...]:
     """Write a graph in int8, with the ranges of a sample; return the names of the files.
 
-    The ranges reach from the least to the greatest value. Activations are int8 without an offset that would
-    move 0 (QDQ, S8S8): products of 8-bit numbers with a sign do not saturate on CPUs without VNNI.
+    The ranges reach from the least to the greatest value of each tensor (format QDQ).
 
     Raises:
         FormatError: A package is not installed, or the graph cannot be quantised.
@@ -107,7 +106,7 @@ def _quantization() -> Any:
     try:
         import onnxruntime.quantization
         import onnxruntime.quantization.preprocess
-        import onnxruntime.quantization.shape_inference  # noqa: F401
+        import onnxruntime.quantization.shape_inference
     except ImportError as error:
         raise FormatError(MISSING.format(error.name)) from error
     return onnxruntime.quantization
@@ -115,12 +114,21 @@ def _quantization() -> Any:
 
 def _prepared(quantization: Any, graph: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     """Return a graph with the shapes of all values, whose norms are part of the convolutions before them."""
+    import onnx
+
     ready = folder / "ready.onnx"
     try:
         # Symbolic inference adds nothing: only the number of Examples is open.
         quantization.shape_inference.quant_pre_process(graph, ready, skip_symbolic_shape=True)
     except (RuntimeError, ValueError) as error:
         raise _refused(error) from error
+    model = onnx.load(ready)
+    # Weights are given new shapes where a Gemm becomes a MatMul; noted shapes would contradict them.
+    constants = {each.name for each in model.graph.initializer}
+    noted = [each for each in model.graph.value_info if each.name not in constants]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(noted)
+    onnx.save(model, ready)
     return ready
 
 
@@ -156,29 +164,32 @@ def narrow_recurrent(model: Any) -> int:
     Args:
         model: Graph of ONNX, changed in place.
     """
-    from onnx import helper, numpy_helper
-
     kept = {each.name: each for each in model.graph.initializer}
-    nodes, count = [], 0
+    nodes: list[Any] = []
     for node in model.graph.node:
         if node.op_type in RECURRENT and node.domain == "":
             for place in (1, 2):
-                name = node.input[place]
-                if name not in kept or not name:
-                    continue
-                q, scale = rounded(numpy_helper.to_array(kept[name]), axis=1)
-                parts = (f"{name}_int8", f"{name}_scale")
-                for part, array in zip(parts, (q, scale), strict=True):
-                    if part not in kept:
-                        kept[part] = numpy_helper.from_array(array, part)
-                        model.graph.initializer.append(kept[part])
-                wide = f"{node.name}_{place}_wide"
-                nodes.append(helper.make_node("DequantizeLinear", parts, [wide], f"{wide}_node", axis=1))
-                node.input[place] = wide
-                count += 1
+                if node.input[place] in kept:
+                    nodes.append(_widening(model, kept, node, place))
         nodes.append(node)
-    _replace_nodes(model, nodes)
+    count = len(nodes) - len(model.graph.node)
+    if count:
+        _replace_nodes(model, nodes)
     return count
+
+
+def _widening(model: Any, kept: dict[str, Any], node: Any, place: int) -> Any:
+    """Add int8 weights for an input of a node; return the node that widens them for it."""
+    from onnx import helper, numpy_helper
+
+    name, wide = node.input[place], f"{node.output[0] or node.name}_{place}_wide"
+    q, scale = rounded(numpy_helper.to_array(kept[name]), axis=1)
+    parts = (f"{wide}_int8", f"{wide}_scale")
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(q, parts[0]), numpy_helper.from_array(scale, parts[1])]
+    )
+    node.input[place] = wide
+    return helper.make_node("DequantizeLinear", parts, [wide], f"{wide}_node", axis=1)
 
 
 def _replace_nodes(model: Any, nodes: list[Any]) -> None:

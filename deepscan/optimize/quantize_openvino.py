@@ -29,7 +29,7 @@ def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[s
     nncf = _nncf()
     import openvino
 
-    refusals = (nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError, RuntimeError, ValueError)
+    own = (nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError)
     shown = nncf.Dataset(list(sample.batches(1)))
     with quietly(), tempfile.TemporaryDirectory() as temporary:
         form.convert(graph, pathlib.Path(temporary))
@@ -42,7 +42,7 @@ def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[s
                 subset_size=len(sample),
                 fast_bias_correction=True,
             )
-        except refusals as error:
+        except (*own, RuntimeError, ValueError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             msg = f"NNCF cannot quantise this model: {lines[0]}. Use --format onnx, or keep it in float32."
             raise FormatError(msg) from error
