@@ -61,7 +61,7 @@ class Lesson:
         """
         if min(self.epochs, self.batch_size) < 1 or self.lr <= 0:
             msg = (
-                "Quantisation-aware training takes at least 1 epoch of batches of at least 1 at a rate above 0, "
+                "Quantisation-aware training takes at least 1 epoch, batches of at least 1 and a rate above 0, "
                 f"not {self.epochs}, {self.batch_size} and {self.lr:g}."
             )
             raise ConfigError(msg)
@@ -160,7 +160,7 @@ class Rounded(nn.Module):
         return super().train(False)
 
     def watch(self, sample: Sample) -> None:
-        """Learn from a sample, unrounded, what ranges the layers read."""
+        """Learn anew from a sample, unrounded, what ranges the layers read: as a quantiser will."""
         _set_watching(self.inputs, True)
         with torch.no_grad(), parametrize.cached():
             for batch in sample.batches():
@@ -178,6 +178,8 @@ class Rounded(nn.Module):
 def teach(first: Detector, network: nn.Module, lesson: Lesson, sample: Sample) -> Taught:
     """Train a copy of a detector's model, rounded; keep the epoch that judges a sample best.
 
+    Ranges follow the weights: they are measured anew after every epoch.
+
     Args:
         first: The detector; it says of every Example what is to be learnt.
         network: Its module, which is left as it is.
@@ -190,9 +192,13 @@ def teach(first: Detector, network: nn.Module, lesson: Lesson, sample: Sample) -
         TrainingError: The training diverged, or the sample holds one class only.
     """
     rounded = Rounded(copy.deepcopy(network))
-    rounded.watch(lesson.sample)
     task = _task(rounded, first, lesson)
-    figures = [validate(rounded, task, _held_out(sample))]
+
+    def held_out() -> Iterator[Batch]:
+        rounded.watch(lesson.sample)
+        return _held_out(sample)
+
+    figures = [validate(rounded, task, held_out())]
     best = [(figures[0]["val_auc"], -figures[0]["val_loss"], 0, copy.deepcopy(rounded.state_dict()))]
 
     def report(trainer: Trainer, report: Report) -> None:
@@ -202,7 +208,7 @@ def teach(first: Detector, network: nn.Module, lesson: Lesson, sample: Sample) -
             best[0] = (*rank, trainer.progress.epoch, copy.deepcopy(rounded.state_dict()))
 
     with torch.random.fork_rng(devices=[]):
-        Trainer(task).run(_stream(first, lesson), lambda: _held_out(sample), report)
+        Trainer(task).run(_stream(first, lesson), held_out, report)
     rounded.load_state_dict(best[0][3])
     return Taught(rounded.plain().requires_grad_(True), best[0][2], tuple(figures))
 
@@ -280,3 +286,6 @@ def _before(rounding: nn.Module) -> Any:
 def _set_watching(roundings: nn.ModuleList, watching: bool) -> None:
     for rounding in roundings:
         rounding.watching = watching  # type: ignore[assignment]
+        if watching:
+            for bound in rounding.buffers():
+                bound.zero_()

@@ -168,9 +168,8 @@ def narrow_recurrent(model: Any) -> int:
     nodes: list[Any] = []
     for node in model.graph.node:
         if node.op_type in RECURRENT and node.domain == "":
-            for place in (1, 2):
-                if node.input[place] in kept:
-                    nodes.append(_widening(model, kept, node, place))
+            places = [place for place in (1, 2) if node.input[place] in kept]
+            nodes += [_widening(model, kept, node, place) for place in places]
         nodes.append(node)
     count = len(nodes) - len(model.graph.node)
     if count:
