@@ -23,8 +23,9 @@ from torch.nn.utils import parametrize
 
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, FormatError
+from deepscan.formats.eager import EagerRunner
 from deepscan.objectives import Objective
-from deepscan.optimize.held_out import Sample
+from deepscan.optimize.held_out import Sample, probabilities
 from deepscan.recipe import Optimizer, Recipe
 from deepscan.training.loop import Batch, Report, Task, Trainer, validate
 
@@ -61,7 +62,7 @@ class Lesson:
         """
         if min(self.epochs, self.batch_size) < 1 or self.lr <= 0:
             msg = (
-                "Quantisation-aware training takes at least 1 epoch, batches of at least 1 and a rate above 0, "
+                "Training for int8 takes at least 1 epoch, batches of at least 1 and a rate above 0, "
                 f"not {self.epochs}, {self.batch_size} and {self.lr:g}."
             )
             raise ConfigError(msg)
@@ -74,7 +75,8 @@ class Taught:
     Attributes:
         module: The model in float32 without roundings, with the weights of the best epoch.
         best_epoch: Its number from 1; 0 = no epoch was better than the start.
-        figures: ``val_auc`` and ``val_loss`` of the rounded model at the start and after each epoch.
+        figures: Of the rounded model, at the start and after each epoch: ``val_auc``, ``val_loss`` and
+            ``gap``, its mean difference of P(fake) from the unrounded one.
     """
 
     module: nn.Module
@@ -176,7 +178,7 @@ class Rounded(nn.Module):
 
 
 def teach(first: Detector, network: nn.Module, lesson: Lesson, sample: Sample) -> Taught:
-    """Train a copy of a detector's model, rounded; keep the epoch that judges a sample best.
+    """Train a copy of a detector's model, rounded; keep the epoch that judges a sample most nearly the same.
 
     Ranges follow the weights: they are measured anew after every epoch.
 
@@ -184,8 +186,8 @@ def teach(first: Detector, network: nn.Module, lesson: Lesson, sample: Sample) -
         first: The detector; it says of every Example what is to be learnt.
         network: Its module, which is left as it is.
         lesson: What is learnt from, and how long.
-        sample: Held-out Examples of both classes, by which the epoch is chosen: the greatest AUC, then the
-            least loss.
+        sample: Held-out Examples of both classes, by which the epoch is chosen: the one with the least mean
+            difference of P(fake) from the detector's.
 
     Raises:
         FormatError: The model has no convolution and no linear layer.
@@ -198,19 +200,26 @@ def teach(first: Detector, network: nn.Module, lesson: Lesson, sample: Sample) -
         rounded.watch(lesson.sample)
         return _held_out(sample)
 
-    figures = [validate(rounded, task, held_out())]
-    best = [(figures[0]["val_auc"], -figures[0]["val_loss"], 0, copy.deepcopy(rounded.state_dict()))]
+    before_F = probabilities(first, sample)
+
+    def gap() -> float:
+        second = dataclasses.replace(first, runner=EagerRunner(rounded, CPU))
+        return float(np.abs(probabilities(second, sample) - before_F).mean())
+
+    figures = [validate(rounded, task, held_out()) | {"gap": gap()}]
+    best = [(0, copy.deepcopy(rounded.state_dict()))]
 
     def report(trainer: Trainer, report: Report) -> None:
-        figures.append({name: report.metrics[name] for name in ("val_auc", "val_loss")})
-        rank = (figures[-1]["val_auc"], -figures[-1]["val_loss"])
-        if rank > best[0][:2]:
-            best[0] = (*rank, trainer.progress.epoch, copy.deepcopy(rounded.state_dict()))
+        told = {name: report.metrics[name] for name in ("val_auc", "val_loss")} | {"gap": gap()}
+        if told["gap"] < min(each["gap"] for each in figures):
+            best[0] = (trainer.progress.epoch, copy.deepcopy(rounded.state_dict()))
+        figures.append(told)
 
     with torch.random.fork_rng(devices=[]):
         Trainer(task).run(_stream(first, lesson), held_out, report)
-    rounded.load_state_dict(best[0][3])
-    return Taught(rounded.plain().requires_grad_(True), best[0][2], tuple(figures))
+    best_epoch, weights = best[0]
+    rounded.load_state_dict(weights)
+    return Taught(rounded.plain(), best_epoch, tuple(figures))
 
 
 def following(inputs: tuple[str, ...]) -> Objective:

@@ -105,13 +105,12 @@ def test_dynamic_int8_judges_the_same_by_ranges_found_while_running(first, tmp_p
         quantize_dynamic(first.path, VAL, tmp_path / "no", "openvino")
 
 
-@pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_a_bundle_that_judges_worse_is_refused_and_leaves_nothing(name, first, tmp_path):
+def test_a_bundle_that_judges_worse_is_refused_and_leaves_nothing(first, tmp_path):
     black = dataclasses.replace(TRAIN, inputs={"pixels": np.zeros_like(TRAIN.inputs["pixels"])})
     with pytest.raises(FormatError, match="AUC fell from"):
-        quantize_static(first.path, VAL, tmp_path / "out", name, black)
+        quantize_static(first.path, VAL, tmp_path / "out", "onnx", black)
     assert list(tmp_path.iterdir()) == []
-    made = quantize_static(first.path, VAL, tmp_path / "out", name, black, max_auc_loss=1.0)
+    made = quantize_static(first.path, VAL, tmp_path / "out", "onnx", black, max_auc_loss=1.0)
     assert made.agreement.auc_loss > 0.02
 
 

@@ -23,7 +23,7 @@ LOUD = 60.0
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
-    """A detector that static int8 hurts: one feature is by far louder than the others, and weighs less for it."""
+    """A detector that static int8 hurts: one feature is by far louder than the others and weighs less."""
     module = trained_module(TRAIN)
     norm, last = module.layers[1], module.layers[6]
     with torch.no_grad():
@@ -102,8 +102,9 @@ def test_a_detector_that_rounding_hurts_says_more_nearly_the_same_when_it_was_tr
     lesson = Lesson(sample=TRAIN, epochs=8, batch_size=16, lr=0.01)
     static = quantize_static(first.path, VAL, tmp_path / "static", "onnx", TRAIN, max_auc_loss=1.0)
     aware = quantize_aware(first.path, VAL, tmp_path / "aware", "onnx", lesson, max_auc_loss=1.0)
-    assert aware.agreement.auc >= static.agreement.auc
-    assert aware.agreement.mean_gap < static.agreement.mean_gap
+    assert aware.agreement.mean_gap < 0.6 * static.agreement.mean_gap
+    assert aware.agreement.largest_gap < static.agreement.largest_gap
+    assert aware.agreement.auc_loss < 0.01
     card = aware.bundle.card
     assert card.teachers == (first.card.id,)
     assert card.change["method"] == "aware"
@@ -132,7 +133,7 @@ def test_the_start_is_kept_where_no_epoch_is_better(first):
     ruinous = Lesson(sample=TRAIN, epochs=1, lr=30.0)
     taught = teach(detector, network, ruinous, VAL)
     assert taught.best_epoch == 0
-    assert taught.figures[1]["val_loss"] > taught.figures[0]["val_loss"]
+    assert taught.figures[1]["gap"] > taught.figures[0]["gap"]
     for name, value in network.state_dict().items():
         assert torch.equal(value, taught.module.state_dict()[name])
 
