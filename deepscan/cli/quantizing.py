@@ -49,6 +49,7 @@ def quantize(
     ] = "val",
     max_auc_loss: Annotated[float, typer.Option(min=0, max=1, help="Largest loss of AUC.")] = 0.02,
     epochs: Annotated[int, typer.Option(min=1, help="Passes of 'aware' over its Examples.")] = 3,
+    lr: Annotated[float, typer.Option(help="Peak learning rate of 'aware'.")] = 1e-4,
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
@@ -76,7 +77,7 @@ def quantize(
     elif method == "dynamic":
         made = quantize_dynamic(bundle, sample, out, weights_format, max_auc_loss)
     else:
-        lesson = Lesson(sample=seen, epochs=epochs)
+        lesson = Lesson(sample=seen, epochs=epochs, lr=lr)
         made = quantize_aware(bundle, sample, out, weights_format, lesson, max_auc_loss)
     _show(made, out)
 

@@ -121,7 +121,8 @@ def quantize_aware(
     """Train a bundle for a few epochs with weights and activations rounded, then quantise it statically.
 
     ``lesson`` says on what and how; its Examples give the ranges too. The epoch that judges ``sample``
-    most nearly as the bundle does is written, the start among them. The other arguments and errors are those of ``quantize_static``.
+    most nearly as the bundle does is written, the start among them. The other arguments and errors are
+    those of ``quantize_static``.
 
     Raises:
         TrainingError: The training diverged, or ``sample`` holds one class only.
