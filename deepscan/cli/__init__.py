@@ -20,6 +20,7 @@ from deepscan.cli import (
     importing,
     judging,
     optimizing,
+    quantizing,
     reporting,
     scoring,
     serving,
@@ -39,6 +40,7 @@ app.add_typer(reporting.app)
 app.add_typer(scoring.app)
 app.add_typer(optimizing.app)
 app.add_typer(shrinking.app)
+app.add_typer(quantizing.app)
 app.add_typer(serving.app)
 app.add_typer(experimenting.app)
 app.add_typer(ensembles.app, name="ensemble")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepscan.formats.onnx import example_of
+from deepscan.formats.tracing import example_of
 from deepscan.modalities import Column
 
 WEIGHED = (nn.Conv1d, nn.Conv2d, nn.Linear)

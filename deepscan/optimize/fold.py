@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from deepscan.bundle import Bundle
 from deepscan.errors import FormatError
 from deepscan.formats import FLOAT32, eager
-from deepscan.formats.onnx import example_of
+from deepscan.formats.tracing import example_of
 from deepscan.nn.structure import FOLD
 from deepscan.optimize.export import largest_gap
 from deepscan.optimize.figures import Figures, figures_of

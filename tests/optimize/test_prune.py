@@ -12,7 +12,7 @@ from deepscan.calibration import Calibration
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, DataError, FormatError
 from deepscan.formats import network_of
-from deepscan.formats.onnx import example_of
+from deepscan.formats.tracing import example_of
 from deepscan.models.catalog import load_builtin
 from deepscan.nn.structure import size_of
 from deepscan.optimize import prune as pruning_module

@@ -5,7 +5,6 @@ import json
 import types
 
 import pytest
-from deepscan.optimize.measure import Speed
 
 from deepscan import bundle as bundles
 from deepscan.bundle import Bundle
@@ -13,6 +12,7 @@ from deepscan.detector import Detector
 from deepscan.errors import ConfigError, FormatError
 from deepscan.optimize import search
 from deepscan.optimize.held_out import Agreement, sample_of
+from deepscan.optimize.measure import Speed
 from deepscan.optimize.search import Candidate, Order, optimize
 from deepscan.watch import LogWatch
 from tests.optimize.material import small_data
@@ -62,7 +62,7 @@ class Bench:
         made = bundles.write(out, card, Bundle.read(path).module())
         return types.SimpleNamespace(bundle=made.amend(change={"step": name}))
 
-    def quantize(self, path, sample, out, format_name):
+    def quantize(self, path, held_out, out, format_name, calibration, max_auc_loss):
         return self.export(path, format_name, out, "int8")
 
     def compare(self, first, second, sample):

@@ -1,0 +1,77 @@
+"""OpenVINO graphs in int8, by NNCF."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from deepscan.errors import FormatError
+from deepscan.formats import openvino as form
+from deepscan.formats.graphs import quietly
+from deepscan.optimize.held_out import Sample
+
+NO_REPORTS = "NNCF_CI"
+"""Variable that NNCF reads when it is imported; unset, it reports its use to its makers over the network."""
+
+
+def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[str, ...]:
+    """Write an ONNX graph as one of OpenVINO in int8, with the ranges of a sample; return its files' names.
+
+    Weights are symmetric around 0, activations have an offset (preset "mixed"), which suits what SiLU and
+    its kin give. Each layer's bias takes up what rounding moves the layer's mean by (fast bias correction).
+
+    Raises:
+        FormatError: A package is not installed, or the graph cannot be quantised.
+    """
+    nncf = _nncf()
+    import openvino
+
+    own = (nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError)
+    shown = nncf.Dataset(list(sample.batches(1)))
+    with quietly(), tempfile.TemporaryDirectory() as temporary:
+        form.convert(graph, pathlib.Path(temporary))
+        model = openvino.Core().read_model(pathlib.Path(temporary) / form.GRAPH)
+        try:
+            made = nncf.quantize(
+                model,
+                shown,
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(sample),
+                fast_bias_correction=True,
+            )
+        except (*own, RuntimeError, ValueError) as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            msg = f"NNCF cannot quantise this model: {lines[0]}. Use --format onnx, or keep it in float32."
+            raise FormatError(msg) from error
+        if not any(op.get_type_name() == "FakeQuantize" for op in made.get_ops()):
+            msg = "This model has no layer that NNCF makes int8; keep it in float32."
+            raise FormatError(msg)
+        openvino.save_model(made, folder / form.GRAPH, compress_to_fp16=False)
+    return form.GRAPH, form.WEIGHTS
+
+
+def _nncf() -> Any:
+    try:
+        with quietly(), _unreported():
+            import nncf
+    except ImportError as error:
+        msg = f"Quantising OpenVINO graphs needs NNCF ({error.name}); pip install 'deepscan[export]'."
+        raise FormatError(msg) from error
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    return nncf
+
+
+@contextlib.contextmanager
+def _unreported() -> Iterator[None]:
+    before = os.environ.get(NO_REPORTS)
+    os.environ[NO_REPORTS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[NO_REPORTS]
+        else:
+            os.environ[NO_REPORTS] = before
