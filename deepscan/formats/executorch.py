@@ -108,12 +108,14 @@ def load(
     """
     require_cpu("ExecuTorch", device)
     try:
-        from executorch.runtime import Runtime
+        with quietly():
+            from executorch.runtime import Runtime
     except ImportError as error:
         raise FormatError(MISSING) from error
     try:
-        program = Runtime.get().load_program((directory / PROGRAM).read_bytes())
-        program.load_method("forward")
+        with quietly():
+            program = Runtime.get().load_program((directory / PROGRAM).read_bytes())
+            program.load_method("forward")
     except RuntimeError as error:
         msg = f"The program in {directory} cannot be run here: {first_line(error)}"
         raise BundleError(msg) from error

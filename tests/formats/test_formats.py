@@ -162,8 +162,8 @@ def test_the_command_exports_and_predict_reads_it(tiny, tmp_path):
 def conditioned(folder, name):
     """Return a detector of random weights whose norms know more Examples than the four of ``small_detector``.
 
-    Those are so few that its deep networks amplify rounding: the eager efficientnet-b4 itself is 2e-4 off what
-    it says in float64. Settled on sixteen without dropout, it is 5e-6 off.
+    Those are so few that its deep networks amplify rounding: eager efficientnet-b4 itself is 2e-4 off what it
+    says in float64. Settled on sixteen without dropout, it is 5e-6 off.
     """
     detector = small_detector(folder, load_models().get(name))
     network = without_dropout(network_of(detector.runner))
