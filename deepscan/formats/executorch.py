@@ -92,7 +92,7 @@ def write(
 def _refused(name: str) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         msg = f"{name} cannot be written for ExecuTorch: {first_line(error)}"
         raise FormatError(msg) from error
 

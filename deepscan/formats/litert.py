@@ -71,7 +71,7 @@ def write(
         try:
             graph = litert_torch.convert(named, in_order(inputs, 1))
             graph.export(str(directory / GRAPH))
-        except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             msg = f"{type(module).__name__} cannot be written for LiteRT: {first_line(error)}"
             raise FormatError(msg) from error
     return GRAPH, signature.write(directory)
