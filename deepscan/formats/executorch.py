@@ -84,7 +84,7 @@ def write(
 def _refused(name: str) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         msg = f"{name} cannot be written for ExecuTorch: {first_line(error)}"
         raise FormatError(msg) from error
 
@@ -100,12 +100,14 @@ def load(
     """
     require_cpu("ExecuTorch", device)
     try:
-        from executorch.runtime import Runtime
+        with quietly():
+            from executorch.runtime import Runtime
     except ImportError as error:
         raise FormatError(MISSING) from error
     try:
-        program = Runtime.get().load_program((directory / PROGRAM).read_bytes())
-        program.load_method("forward")
+        with quietly():
+            program = Runtime.get().load_program((directory / PROGRAM).read_bytes())
+            program.load_method("forward")
     except RuntimeError as error:
         msg = f"The program in {directory} cannot be run here: {first_line(error)}"
         raise BundleError(msg) from error
