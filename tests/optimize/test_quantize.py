@@ -25,7 +25,7 @@ from deepscan.optimize.quantize import quantize_dynamic, quantize_static
 from tests.heatmaps.subjects import example_of, small_detector
 from tests.optimize.trained import lights, trained_module, written
 from tests.test_cli import run
-from tests.tiny_bundles import PLUGIN
+from tests.tiny_bundles import PLUGIN, fresh_bundle
 
 TRAIN, VAL = lights(96, 1), lights(120, 2)
 FORMAT_NAMES = ("onnx", "openvino")
