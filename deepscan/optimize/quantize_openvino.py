@@ -1,20 +1,14 @@
 """OpenVINO graphs in int8, by NNCF."""
 
-import contextlib
 import logging
-import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 from deepscan.errors import FormatError
 from deepscan.formats import openvino as form
 from deepscan.formats.graphs import quietly
 from deepscan.optimize.held_out import Sample
-
-NO_REPORTS = "NNCF_CI"
-"""Variable that NNCF reads when it is imported; unset, it reports its use to its makers over the network."""
 
 
 def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[str, ...]:
@@ -29,7 +23,6 @@ def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[s
     nncf = _nncf()
     import openvino
 
-    own = (nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError)
     shown = nncf.Dataset(list(sample.batches(1)))
     with quietly(), tempfile.TemporaryDirectory() as temporary:
         form.convert(graph, pathlib.Path(temporary))
@@ -42,7 +35,7 @@ def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[s
                 subset_size=len(sample),
                 fast_bias_correction=True,
             )
-        except (*own, RuntimeError, ValueError) as error:
+        except (nncf.InternalError, nncf.UnsupportedModelError, nncf.ValidationError, RuntimeError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             msg = f"NNCF cannot quantise this model: {lines[0]}. Use --format onnx, or keep it in float32."
             raise FormatError(msg) from error
@@ -55,23 +48,13 @@ def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[s
 
 def _nncf() -> Any:
     try:
-        with quietly(), _unreported():
+        with quietly():
             import nncf
+            import openvino_telemetry
     except ImportError as error:
         msg = f"Quantising OpenVINO graphs needs NNCF ({error.name}); pip install 'deepscan[export]'."
         raise FormatError(msg) from error
+    # NNCF would report every use to its makers over the network; nobody was asked.
+    openvino_telemetry.Telemetry().consent = False
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
-
-
-@contextlib.contextmanager
-def _unreported() -> Iterator[None]:
-    before = os.environ.get(NO_REPORTS)
-    os.environ[NO_REPORTS] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[NO_REPORTS]
-        else:
-            os.environ[NO_REPORTS] = before

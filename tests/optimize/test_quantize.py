@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import sys
 
 import numpy as np
@@ -17,6 +16,7 @@ from deepscan.errors import ConfigError, FormatError
 from deepscan.formats import FORMATS, Format
 from deepscan.formats import onnx as graphs
 from deepscan.modalities import Column
+from deepscan.modalities.image import ImagePrep
 from deepscan.models.catalog import load_builtin as load_models
 from deepscan.optimize import quantize_onnx, quantize_openvino
 from deepscan.optimize.export import export
@@ -25,7 +25,7 @@ from deepscan.optimize.quantize import quantize_dynamic, quantize_static
 from tests.heatmaps.subjects import example_of, small_detector
 from tests.optimize.trained import lights, trained_module, written
 from tests.test_cli import run
-from tests.tiny_bundles import PLUGIN
+from tests.tiny_bundles import PLUGIN, fresh_bundle
 
 TRAIN, VAL = lights(96, 1), lights(120, 2)
 FORMAT_NAMES = ("onnx", "openvino")
@@ -143,7 +143,15 @@ def test_quantisers_keep_their_steps_to_themselves(name, first, tmp_path, capfd,
         quantize_static(first.path, VAL, tmp_path / "out", name, TRAIN.take(8))
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
-    assert quantize_openvino.NO_REPORTS not in os.environ
+
+
+def test_nncf_reports_its_use_to_nobody(monkeypatch):
+    """Under pytest it never does; what it would ask is whether there is consent."""
+    import openvino_telemetry
+
+    monkeypatch.setattr(openvino_telemetry.Telemetry(), "consent", True)
+    quantize_openvino._nncf()
+    assert openvino_telemetry.Telemetry().consent is False
 
 
 class Sequence(nn.Module):
@@ -243,7 +251,11 @@ def pictures(prep, count):
 
 @pytest.fixture(scope="module")
 def b0(tmp_path_factory):
-    return small_detector(tmp_path_factory.mktemp("b0") / "bundle", load_models().get("efficientnet-b0"))
+    """A large network with fresh weights, settled on enough of what it is asked later to be well-behaved."""
+    prep = ImagePrep(region="whole", size_px=96)
+    seen = [example_of(prep, seed) for seed in range(16)]
+    made = fresh_bundle(tmp_path_factory.mktemp("b0") / "bundle", "efficientnet-b0", prep, 0, seen)
+    return Detector.load(made.path, "cpu")
 
 
 @pytest.mark.slow
@@ -267,6 +279,6 @@ def check_halves(bundle, form, precision, folder):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_takes_half_the_room_and_says_nearly_the_same(precision, b0, tmp_path):
     form = FORMATS.get("eager")
-    assert check_halves(b0.bundle, form, precision, tmp_path) < 0.55
+    assert check_halves(b0.bundle, form, precision, tmp_path) < 0.52
     settled = small_detector(tmp_path / "tiny", load_models().get("tiny"))
     assert check_halves(settled.bundle, form, precision, tmp_path / "small") < 1
