@@ -21,6 +21,7 @@ from deepscan.optimize.finetune import RATE, batches, fine_tune, settings_of
 from deepscan.optimize.fold import fold
 from deepscan.optimize.prune import PRUNED, Pruning, magnitude_masks, prune, settle, take_out
 from deepscan.optimize.sibling import load_first
+from deepscan.training.teach import Teacher
 from deepscan.watch import LogWatch
 from tests.heatmaps.subjects import example_of as an_example
 from tests.heatmaps.subjects import facts_of, small_detector
@@ -156,6 +157,7 @@ def test_a_bundle_with_fewer_channels_is_smaller_and_works_as_any_other(tiny, sh
     assert size_of(network_of(second.runner).layers[0]) == [4, 3, 1]
     example = an_example(second.prep)
     assert second.judge([example], second.run([example])).score.bundle == shrunk.bundle.card.id
+    assert Teacher.load(shrunk.bundle.path, CPU).module.layers[0].out_channels == 4
     (shown,) = heatmaps.explain(second, facts_of(second), [example], ["grad-cam"])
     assert not shown.reason
     for name in ("onnx", "openvino"):
