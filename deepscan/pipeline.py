@@ -5,7 +5,9 @@ Serve makes the same calls, each in a replica of its own: ``plan``, ``prepare``,
 """
 
 import dataclasses
+import hashlib
 import itertools
+import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,8 @@ from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError
 from deepscan.evidence import Analyzer
 from deepscan.evidence.catalog import load_builtin as load_analyzers
 from deepscan.fusion import FusionPolicy, Vote, fuse
-from deepscan.media.source import Media, Sampling
+from deepscan.media.probe import bare_name, probe
+from deepscan.media.source import Limits, Media, Sampling
 from deepscan.modalities import Prep, Prepared
 from deepscan.verdict import FAILED, Abstention, Evidence, MediaFacts, Verdict
 
@@ -71,7 +74,7 @@ def prepare(prep: Prep, media: Media) -> Prepared:
 
 
 class Kept:
-    """Prepared files and what detectors said of them, by content, in at most so many bytes.
+    """What files are, were prepared as and were said to be, by content, in at most so many bytes.
 
     A file that comes again is not decoded again, and not judged again by a detector that did before. Names
     of files are no part of their content: a reason to abstain is told in the words of the first time.
@@ -84,7 +87,21 @@ class Kept:
         Raises:
             ConfigError: ``max_bytes`` is negative.
         """
-        self._cache: Cache[tuple[str, str], Prepared | Vote | Abstention] = Cache(max_bytes)
+        self._cache: Cache[tuple[str, str], Prepared | Vote | Abstention | MediaFacts] = Cache(max_bytes)
+
+    def probe(self, data: bytes, name: str, limits: Limits | None = None) -> MediaFacts:
+        """Return what bytes are, as ``probe.probe`` does; what the same bytes were before is remembered.
+
+        Raises:
+            MediaError: The file is empty, unsupported, too large or has a broken header.
+        """
+        name = bare_name(name)
+        key = hashlib.sha256(data).hexdigest(), f"{pathlib.PurePath(name).suffix} {limits}"
+        facts = self._cache.get(key)
+        if not isinstance(facts, MediaFacts):
+            facts = probe(data, name, limits)
+            self._cache.put(key, facts, ENTRY_BYTES)
+        return dataclasses.replace(facts, name=name)
 
     def prepared(self, prep: Prep, media: Media, work: Callable[[Prep, Media], Prepared]) -> Prepared:
         """Return a file as a Prep made it; where that is not kept, let ``work`` make it and keep it.

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from deepscan import pipeline
 from deepscan.detector import Detector
-from deepscan.errors import CorruptMediaError, StorageError
+from deepscan.errors import CorruptMediaError, MediaTooLargeError, StorageError
 from deepscan.formats import batches
 from deepscan.formats.batches import USUAL, best_size, keep_size
 from deepscan.media.assets import places
+from deepscan.media.source import Limits, Media
 from deepscan.pipeline import Kept, analyze, prepared_bytes
 from deepscan.verdict import Evidence
 from tests.test_cli import run
@@ -132,6 +134,29 @@ def test_predict_decodes_a_copy_of_a_file_once(bundle, tmp_path, monkeypatch):
     assert seen == ["a.png", "b.png"]
     assert told[0]["probability"] == told[1]["probability"]
     assert told[1]["media"]["name"] == "copy.png"
+
+
+def test_what_the_same_bytes_were_is_remembered(tmp_path, monkeypatch):
+    kept, asked = Kept(1_000_000), []
+    real = pipeline.probe
+
+    def probe(data, name, limits):
+        asked.append(name)
+        return real(data, name, limits)
+
+    monkeypatch.setattr(pipeline, "probe", probe)
+    first = kept.probe(noise(), "folder/a.png")
+    assert kept.probe(noise(), "b.png") == dataclasses.replace(first, name="b.png")
+    assert first == real(noise(), "a.png")
+    kept.probe(noise(1), "c.png")
+    assert asked == ["a.png", "c.png"]
+    for _ in range(2):
+        with pytest.raises(MediaTooLargeError):
+            kept.probe(noise(), "a.png", Limits(max_pixels=10))
+    assert len(asked) == 4, "other limits may refuse it, and what was refused is not kept"
+    (tmp_path / "d.png").write_bytes(noise())
+    assert Media.from_path(tmp_path / "d.png", probing=kept.probe).facts.name == "d.png"
+    assert len(asked) == 4
 
 
 # --- Examples at a time ----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from deepscan.errors import ConfigError, MediaError
 if TYPE_CHECKING:
     from deepscan.detector import Detector
     from deepscan.ensemble import Selection
-    from deepscan.media.source import Media
+    from deepscan.media.source import Media, Probing
 
 app = typer.Typer()
 
@@ -62,7 +62,8 @@ def predict(
     if timeline and as_json:
         msg = "With --json the parts of every score tell the seconds already; leave out --timeline."
         raise ConfigError(msg)
-    cases = cases_of(files or [], video, audio)
+    kept = Kept(KEPT_BYTES)
+    cases = cases_of(files or [], video, audio, kept.probe)
     use_plugin(plugin)
     chosen = select(bundle, fusion or ())
     detectors = load_all(chosen, device, frames)
@@ -70,7 +71,6 @@ def predict(
     shown = explain_by(maps) if explain or maps else None
     verdicts: list[Verdict] = []
     failed: MediaError | None = None
-    kept = Kept(KEPT_BYTES)
     for name, read in cases.items():
         try:
             verdicts.append(analyze(read(), detectors, chosen.policy, analyzers, shown, kept))
@@ -88,9 +88,13 @@ def predict(
 
 
 def cases_of(
-    files: list[pathlib.Path], video: pathlib.Path | None, audio: pathlib.Path | None
+    files: list[pathlib.Path],
+    video: pathlib.Path | None,
+    audio: pathlib.Path | None,
+    probing: "Probing | None" = None,
 ) -> "dict[str, Callable[[], Media]]":
-    """Return how each file is read, by the name that it is printed under."""
+    """Return how each file is read, by the name that it is printed under; ``probing`` tells what it is."""
+    from deepscan.media.probe import probe
     from deepscan.media.source import Media
 
     if (video is None) != (audio is None):
@@ -99,10 +103,11 @@ def cases_of(
     if video is None and not files:
         msg = "There is nothing to judge; name a file, or --video with --audio."
         raise ConfigError(msg)
-    cases: dict[str, Callable[[], Media]] = {str(path): partial(Media.from_path, path) for path in files}
+    read = partial(Media.from_path, probing=probing or probe)
+    cases: dict[str, Callable[[], Media]] = {str(path): partial(read, path) for path in files}
     if video is not None and audio is not None:
         picture, sound = video, audio
-        cases[f"{video} + {audio}"] = lambda: Media.joined(Media.from_path(picture), Media.from_path(sound))
+        cases[f"{video} + {audio}"] = lambda: Media.joined(read(picture), read(sound))
     return cases
 
 

@@ -104,8 +104,7 @@ def probe(data: bytes, name: str, limits: Limits | None = None) -> MediaFacts:
             its own subclass.
     """
     limits = limits or Limits()
-    # The Windows flavour splits at both kinds of slash, and uploads name files in either.
-    name = pathlib.PureWindowsPath(name).name or "unnamed"
+    name = bare_name(name)
     check_bytes(len(data), name, limits)
     known = sniff(data, name)
     read = _read_picture if known.open else _read_clip
@@ -116,6 +115,12 @@ def probe(data: bytes, name: str, limits: Limits | None = None) -> MediaFacts:
         sha256=hashlib.sha256(data).hexdigest(),
         **read(data, name, known, limits),
     )
+
+
+def bare_name(name: str) -> str:
+    """Return the name of a file without its folders."""
+    # The Windows flavour splits at both kinds of slash, and uploads name files in either.
+    return pathlib.PureWindowsPath(name).name or "unnamed"
 
 
 def _read_picture(data: bytes, name: str, known: Format, limits: Limits) -> dict[str, Any]:

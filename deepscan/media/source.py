@@ -5,7 +5,7 @@ import functools
 import hashlib
 import pathlib
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -19,6 +19,9 @@ from deepscan.media.sound import SOUND_RATE_HZ, Recording, decode_recording, dec
 from deepscan.verdict import MediaFacts
 
 __all__ = ["SOUND_RATE_HZ", "Frame", "Limits", "Media", "Sampling"]
+
+Probing = Callable[[bytes, str, Limits | None], MediaFacts]
+"""Reads what a file is, as ``probe`` does."""
 
 
 class Media:
@@ -40,21 +43,24 @@ class Media:
         return type(self), (self.data, self.facts, self._sound)
 
     @classmethod
-    def from_bytes(cls, data: bytes, name: str, limits: Limits | None = None) -> Self:
+    def from_bytes(
+        cls, data: bytes, name: str, limits: Limits | None = None, probing: Probing = probe
+    ) -> Self:
         """Probe bytes and wrap them.
 
         Args:
             data: The whole file.
             name: File name, for messages and facts; folders are dropped.
             limits: What to refuse; None = the defaults of ``Limits``.
+            probing: What reads the facts; it may remember those of files that came before.
 
         Raises:
             MediaError: The file is empty, unsupported, too large or has a broken header.
         """
-        return cls(data, probe(data, name, limits))
+        return cls(data, probing(data, name, limits))
 
     @classmethod
-    def from_path(cls, path: pathlib.Path, limits: Limits | None = None) -> Self:
+    def from_path(cls, path: pathlib.Path, limits: Limits | None = None, probing: Probing = probe) -> Self:
         """Read and probe a file; its size is checked before it is read.
 
         Raises:
@@ -71,7 +77,7 @@ class Media:
         except (OSError, ValueError) as error:
             msg = f"{str(path)!r} cannot be read ({error}); check the path and its permissions."
             raise MediaError(msg) from error
-        return cls.from_bytes(data, path.name, limits)
+        return cls.from_bytes(data, path.name, limits, probing)
 
     @classmethod
     def joined(cls, pictures: "Media", sound: "Media") -> Self:
