@@ -16,7 +16,7 @@ from deepscan.optimize.measure import Speed
 from deepscan.optimize.search import Candidate, Order, optimize
 from deepscan.watch import LogWatch
 from tests.optimize.material import small_data
-from tests.tiny_bundles import tiny_bundle
+from tests.tiny_bundles import PLUGIN, tiny_bundle
 
 PACE = {"eager": 10.0, "onnx": 30.0, "onnx-int8": 50.0, "openvino": 40.0, "eager-bfloat16": 5.0}
 CHOICE = (
@@ -168,7 +168,7 @@ def test_a_folder_that_holds_something_is_refused_before_anything_is_done(bench,
 def test_real_candidates_are_made_compared_and_timed(first, sample, tmp_path, monkeypatch):
     choice = (Candidate("onnx"), Candidate("openvino"), Candidate("openvino", "int8"))
     monkeypatch.setattr(search, "CANDIDATES", {"cpu": choice})
-    order = Order(bundle=first.path, out=tmp_path / "out", max_auc_loss=1.0)
+    order = Order(bundle=first.path, out=tmp_path / "out", max_auc_loss=1.0, plugin=PLUGIN)
     found = optimize(order, sample, sample, LogWatch())
     by_name = {row.name: row for row in found.rows}
     assert set(by_name) == {"eager", "onnx", "openvino", "openvino-int8"}
