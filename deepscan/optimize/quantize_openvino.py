@@ -50,6 +50,7 @@ def _nncf() -> Any:
     try:
         with quietly():
             import nncf
+            import openvino  # noqa: F401  (makes what both would report by)
             import openvino_telemetry
     except ImportError as error:
         msg = f"Quantising OpenVINO graphs needs NNCF ({error.name}); pip install 'deepscan[export]'."

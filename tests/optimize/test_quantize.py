@@ -18,6 +18,7 @@ from deepscan.formats import onnx as graphs
 from deepscan.modalities import Column
 from deepscan.modalities.image import ImagePrep
 from deepscan.models.catalog import load_builtin as load_models
+from deepscan.models.catalog import load_plugin
 from deepscan.optimize import quantize_onnx, quantize_openvino
 from deepscan.optimize.export import export
 from deepscan.optimize.held_out import Sample, compare
@@ -149,6 +150,7 @@ def test_nncf_reports_its_use_to_nobody(monkeypatch):
     """Under pytest it never does; what it would ask is whether there is consent."""
     import openvino_telemetry
 
+    quantize_openvino._nncf()
     monkeypatch.setattr(openvino_telemetry.Telemetry(), "consent", True)
     quantize_openvino._nncf()
     assert openvino_telemetry.Telemetry().consent is False
@@ -280,5 +282,6 @@ def check_halves(bundle, form, precision, folder):
 def test_half_precision_takes_half_the_room_and_says_nearly_the_same(precision, b0, tmp_path):
     form = FORMATS.get("eager")
     assert check_halves(b0.bundle, form, precision, tmp_path) < 0.52
+    load_plugin(PLUGIN)
     settled = small_detector(tmp_path / "tiny", load_models().get("tiny"))
     assert check_halves(settled.bundle, form, precision, tmp_path / "small") < 1
