@@ -21,7 +21,13 @@ from deepscan.optimize.measure import noise_of
 
 STATUS = pathlib.Path("/proc/self/status")
 RESET = pathlib.Path("/proc/self/clear_refs")
-RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
+RUNTIMES = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "litert": "ai_edge_litert.interpreter",
+    "executorch": "executorch.runtime",
+    "tensorrt": "tensorrt",
+}
 """Packages that formats import when they load a model."""
 
 
