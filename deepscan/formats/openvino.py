@@ -40,6 +40,26 @@ class OpenVinoRunner:
         return {port.get_any_name(): array.copy() for port, array in said.items()}
 
 
+def runtime() -> Any:
+    """Import OpenVINO so that it reports nothing: by itself it tells its makers of imports and conversions.
+
+    Raises:
+        FormatError: It is not installed.
+    """
+    try:
+        from openvino_telemetry import main
+        from openvino_telemetry.utils.opt_in_checker import ConsentCheckResult
+
+        main.OptInChecker.check = lambda *_, **__: ConsentCheckResult.DECLINED
+        import openvino
+
+        # Somebody may have imported it before.
+        main.Telemetry().consent = False
+    except ImportError as error:
+        raise FormatError(MISSING) from error
+    return openvino
+
+
 def write(
     module: "nn.Module", directory: pathlib.Path, inputs: Mapping[str, Column], precision: str = FLOAT32
 ) -> tuple[str, ...]:
@@ -60,10 +80,7 @@ def convert(graph: pathlib.Path, directory: pathlib.Path) -> tuple[str, ...]:
     Raises:
         FormatError: OpenVINO is not installed.
     """
-    try:
-        import openvino
-    except ImportError as error:
-        raise FormatError(MISSING) from error
+    openvino = runtime()
     openvino.save_model(openvino.convert_model(graph), directory / GRAPH, compress_to_fp16=False)
     return GRAPH, WEIGHTS
 
@@ -77,10 +94,7 @@ def load(
         BundleError: The graph is broken.
         FormatError: OpenVINO is not installed, or the device is no CPU.
     """
-    try:
-        import openvino
-    except ImportError as error:
-        raise FormatError(MISSING) from error
+    openvino = runtime()
     require_cpu("OpenVINO", device)
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == BFLOAT16 else "f32",

@@ -20,9 +20,7 @@ def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[s
     Raises:
         FormatError: A package is not installed, or the graph cannot be quantised.
     """
-    nncf = _nncf()
-    import openvino
-
+    nncf, openvino = _nncf(), form.runtime()
     shown = nncf.Dataset(list(sample.batches(1)))
     with quietly(), tempfile.TemporaryDirectory() as temporary:
         form.convert(graph, pathlib.Path(temporary))
@@ -47,15 +45,13 @@ def static(graph: pathlib.Path, folder: pathlib.Path, sample: Sample) -> tuple[s
 
 
 def _nncf() -> Any:
+    # It reports by what OpenVINO reports by.
+    form.runtime()
     try:
         with quietly():
             import nncf
-            import openvino  # noqa: F401  (makes what both would report by)
-            import openvino_telemetry
     except ImportError as error:
         msg = f"Quantising OpenVINO graphs needs NNCF ({error.name}); pip install 'deepscan[export]'."
         raise FormatError(msg) from error
-    # NNCF would report every use to its makers over the network; nobody was asked.
-    openvino_telemetry.Telemetry().consent = False
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
