@@ -14,7 +14,9 @@ from deepscan.detector import Detector, pick_device
 from deepscan.errors import AbstainError, BundleError, ConfigError, NoFaceError
 from deepscan.formats import eager, network_of
 from deepscan.modalities import batch
+from deepscan.models.catalog import load_builtin as load_models
 from deepscan.verdict import Abstention, Region
+from tests.heatmaps.subjects import small_detector
 from tests.tiny_bundles import media, tiny_bundle
 
 BOXES = ((0.0, 0.0, 0.25, 0.5), (0.5, 0.0, 1.0, 0.5), (0.25, 0.5, 0.75, 1.0))
@@ -174,3 +176,9 @@ def test_warming_up_runs_the_model_once(tmp_path):
     warmed = dataclasses.replace(detector, runner=lambda inputs: seen.append(inputs) or runner(inputs))
     warmed.warm_up()
     assert [len(each) for inputs in seen for each in inputs.values()] == [1]
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in load_models()])
+def test_every_model_can_be_warmed_up(name, tmp_path):
+    """A service that cannot warm a model does not start."""
+    small_detector(tmp_path, load_models().get(name)).warm_up()

@@ -1,5 +1,6 @@
 """Commands that make a bundle smaller or faster."""
 
+import dataclasses
 import pathlib
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,8 +12,10 @@ from deepscan.cli.options import (
     MaxBad,
     Plugin,
     SourcePattern,
+    SplitSeed,
     Store,
     Where,
+    opened,
     origin_of,
     use_plugin,
 )
@@ -59,29 +62,23 @@ def optimize(
     source_pattern: SourcePattern = None,
     store: Store = None,
     max_bad: MaxBad = 0.1,
+    split_seed: SplitSeed = 0,
     plugin: Plugin = None,
     address: Address = None,
 ) -> None:
     """Try the formats and precisions that this machine has; keep the fastest that is as good."""
-    from deepscan.bundle import Bundle
-    from deepscan.cluster import connected
     from deepscan.console import watching
-    from deepscan.datasets.dataset import open_dataset
-    from deepscan.optimize.held_out import sample_of
+    from deepscan.optimize.held_out import samples_of
     from deepscan.optimize.search import Order
     from deepscan.optimize.search import optimize as run
     from deepscan.optimize.sibling import require_free
-    from deepscan.training.run import LEDGER
 
     use_plugin(plugin)
     require_free(out)
-    loaded = Bundle.read(bundle)
     origin = origin_of(data, where, source_pattern, store, max_bad)
-    with watching(console) as watch, connected(address):
-        ledger = out.with_name(f".{out.name}.{LEDGER}")
-        dataset = open_dataset(origin, loaded.prep(), ledger, 1.0, watch)
-        ledger.unlink(missing_ok=True)
-        calibration, held_out = (sample_of(dataset, name, examples) for name in ("train", split))
+    origin = dataclasses.replace(origin, seed=split_seed)
+    with opened(bundle, origin, address) as (dataset, _):
+        calibration, held_out = samples_of(dataset, split, examples)
     order = Order(bundle=bundle, out=out, target=target, max_auc_loss=max_auc_loss, plugin=plugin)
     with watching(console) as watch:
         found = run(order, calibration, held_out, watch)

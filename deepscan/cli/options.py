@@ -1,15 +1,19 @@
 """Options that several commands share, and what is made of them."""
 
+import contextlib
 import pathlib
+import tempfile
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from deepscan.datasets.dataset import Origin
+    from deepscan.datasets.dataset import DataSet, Origin
     from deepscan.evidence import Analyzer
     from deepscan.pipeline import Explain
+    from deepscan.watch import Watch
 
 Data = Annotated[pathlib.Path, typer.Option(help="Folder, or a manifest (CSV, TSV, Parquet, JSONL).")]
 Where = Annotated[list[str] | None, typer.Option(help="Keep rows with column=value; may be repeated.")]
@@ -119,6 +123,20 @@ def origin_of(
         store=store or places().prepared,
         max_bad=max_bad,
     )
+
+
+@contextlib.contextmanager
+def opened(bundle: pathlib.Path, origin: "Origin", address: str | None) -> "Iterator[tuple[DataSet, Watch]]":
+    """Prepare data as a bundle looks at them; a cluster is there inside the block, the ledger is not kept."""
+    from deepscan.bundle import Bundle
+    from deepscan.cli.program import console
+    from deepscan.cluster import connected
+    from deepscan.console import watching
+    from deepscan.datasets.dataset import open_dataset
+
+    prep = Bundle.read(bundle).prep()
+    with tempfile.TemporaryDirectory() as folder, watching(console) as watch, connected(address):
+        yield open_dataset(origin, prep, pathlib.Path(folder) / "ledger.parquet", 1.0, watch), watch
 
 
 def use_plugin(plugin: pathlib.Path | None) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import tempfile
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,14 +15,13 @@ from deepscan.cli.options import (
     SplitSeed,
     Store,
     Where,
+    opened,
     origin_of,
     use_plugin,
 )
 from deepscan.cli.program import console
 
 if TYPE_CHECKING:
-    from deepscan.datasets.dataset import Origin
-    from deepscan.optimize.held_out import Sample
     from deepscan.optimize.quantize import Quantized
 
 Method = Annotated[
@@ -63,6 +61,7 @@ def quantize(
     Ranges are measured, and 'aware' learns, on the train split; data without splits are divided as by
     `train`.
     """
+    from deepscan.optimize.held_out import samples_of
     from deepscan.optimize.qat import Lesson
     from deepscan.optimize.quantize import quantize_aware, quantize_dynamic, quantize_static
     from deepscan.optimize.sibling import require_free
@@ -71,7 +70,8 @@ def quantize(
     require_free(out)
     origin = origin_of(data, where, source_pattern, store, max_bad)
     origin = dataclasses.replace(origin, seed=split_seed)
-    seen, sample = _samples(bundle, origin, (split, examples), method == "aware", address)
+    with opened(bundle, origin, address) as (dataset, _):
+        seen, sample = samples_of(dataset, split, examples, method == "aware")
     if method == "static":
         made = quantize_static(bundle, sample, out, weights_format, seen, max_auc_loss)
     elif method == "dynamic":
@@ -80,26 +80,6 @@ def quantize(
         lesson = Lesson(sample=seen, epochs=epochs, lr=lr)
         made = quantize_aware(bundle, sample, out, weights_format, lesson, max_auc_loss)
     _show(made, out)
-
-
-def _samples(
-    bundle: pathlib.Path, origin: "Origin", wanted: tuple[str, int], learns: bool, address: str | None
-) -> "tuple[Sample, Sample]":
-    """Return Examples of the train split and of the wanted one; without train files, the latter twice."""
-    from deepscan.bundle import Bundle
-    from deepscan.cluster import connected
-    from deepscan.console import watching
-    from deepscan.datasets.dataset import open_dataset
-    from deepscan.optimize.held_out import sample_of
-    from deepscan.training.run import LEDGER
-
-    prep = Bundle.read(bundle).prep()
-    with tempfile.TemporaryDirectory() as folder, watching(console) as watch, connected(address):
-        opened = open_dataset(origin, prep, pathlib.Path(folder) / LEDGER, 1.0, watch)
-        sample = sample_of(opened, *wanted)
-        has_train = sum(opened.counts("train")) > 0
-        seen = sample_of(opened, "train", wanted[1]) if learns or has_train else sample
-    return seen, sample
 
 
 def _show(made: "Quantized", out: pathlib.Path) -> None:

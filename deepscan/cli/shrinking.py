@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import tempfile
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,6 +15,7 @@ from deepscan.cli.options import (
     SourcePattern,
     Store,
     Where,
+    opened,
     origin_of,
     use_plugin,
 )
@@ -56,14 +56,10 @@ def prune(
 
     The ledger.parquet of a run has the splits of that run; data without splits are all `test`.
     """
-    from deepscan.bundle import Bundle
-    from deepscan.cluster import connected
-    from deepscan.console import grid, watching
-    from deepscan.datasets.dataset import open_dataset
+    from deepscan.console import grid
     from deepscan.evaluation import Judging
     from deepscan.optimize.prune import Pruning
     from deepscan.optimize.prune import prune as run
-    from deepscan.training.run import LEDGER
 
     use_plugin(plugin)
     pruning = Pruning(
@@ -74,9 +70,7 @@ def prune(
         judging=Judging(device=device, plugin=plugin),
     )
     origin = dataclasses.replace(origin_of(data, where, source_pattern, store, max_bad), fractions=None)
-    with tempfile.TemporaryDirectory() as folder, watching(console) as watch, connected(address):
-        ledger = pathlib.Path(folder) / LEDGER
-        dataset = open_dataset(origin, Bundle.read(bundle).prep(), ledger, 1.0, watch)
+    with opened(bundle, origin, address) as (dataset, watch):
         done = run(bundle, dataset, out, pruning, watch)
     seen = done.agreement
     rows = [

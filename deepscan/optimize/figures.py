@@ -5,10 +5,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from deepscan.formats.tracing import example_of
 from deepscan.modalities import Column
+from deepscan.optimize.measure import flops, noise_of, parameters
 
 WEIGHED = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
@@ -33,13 +32,11 @@ class Figures:
 
 def figures_of(module: nn.Module, inputs: Mapping[str, Column], size: int) -> Figures:
     """Count what a network that reads some columns takes; ``size`` is that of its files in bytes."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(**example_of(inputs, 1))
     weights = [layer.weight for layer in module.modules() if isinstance(layer, WEIGHED)]
     there = sum(int(torch.count_nonzero(weight)) for weight in weights)
     return Figures(
-        parameters=sum(each.numel() for each in module.parameters()),
-        flops=counter.get_total_flops(),
+        parameters=parameters(module),
+        flops=flops(module, noise_of(inputs, 1)),
         bytes=size,
         nonzero=there / max(1, sum(weight.numel() for weight in weights)),
     )

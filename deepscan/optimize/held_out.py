@@ -98,6 +98,19 @@ def sample_of(data: DataSet, split: str, examples: int, seed: int = 0) -> Sample
     return Sample(inputs=inputs, label=read["label"], file=read["file"])
 
 
+def samples_of(data: DataSet, split: str, examples: int, learns: bool = False) -> tuple[Sample, Sample]:
+    """Return Examples of the train split, and of the split that is judged.
+
+    Where there are no train files, both are of the latter, unless somebody ``learns`` from the first.
+
+    Raises:
+        DataError: A split that is needed has no usable file.
+    """
+    held_out = sample_of(data, split, examples)
+    seen = learns or sum(data.counts("train")) > 0
+    return (sample_of(data, "train", examples) if seen else held_out), held_out
+
+
 def _in_turn(label_of: dict[int, int], rng: np.random.Generator) -> list[int]:
     """Return the files in random order, a real one and a fake one in turn as long as there are both."""
     shuffled = rng.permutation(sorted(label_of)).tolist()

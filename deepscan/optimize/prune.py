@@ -23,7 +23,7 @@ from deepscan.optimize.channels import shrink
 from deepscan.optimize.figures import Figures, figures_of
 from deepscan.optimize.finetune import fine_tune, require_splits, with_pseudo_fakes
 from deepscan.optimize.held_out import Agreement, compare, sample_of
-from deepscan.optimize.sibling import load_first, require_free, size_bytes, write_sibling
+from deepscan.optimize.sibling import OPTIMIZED, load_first, require_free, size_bytes, write_sibling
 from deepscan.watch import Watch
 
 Method = Literal["l1", "global", "channels"]
@@ -143,7 +143,7 @@ def prune(path: pathlib.Path, data: DataSet, out: pathlib.Path, pruning: Pruning
         require_auc(seen, pruning.max_auc_loss)
         after = figures_of(module, inputs, size_bytes(made))
         told.append((after, seen))
-        made.amend(metrics={"optimized": as_metrics(before, after, seen)})
+        made.amend(metrics={OPTIMIZED: as_metrics(before, after, seen)})
 
     made = write_sibling(
         first.bundle,

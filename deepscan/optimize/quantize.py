@@ -13,23 +13,19 @@ from typing import Any
 
 from torch import nn
 
-from deepscan import config
+from deepscan import config, formats
 from deepscan.bundle import Bundle
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, FormatError
 from deepscan.formats import INT8, onnx
-from deepscan.formats import load_builtin as load_formats
 from deepscan.modalities import Column
 from deepscan.optimize import quantize_onnx, quantize_openvino
 from deepscan.optimize.held_out import Agreement, Sample, agreement, probabilities
 from deepscan.optimize.qat import Lesson, teach
-from deepscan.optimize.sibling import load_first, require_free, size_bytes, write_sibling
+from deepscan.optimize.sibling import OPTIMIZED, load_first, require_free, size_bytes, write_sibling
 
 MAX_AUC_LOSS = 0.02
 """By how much the AUC may fall unless the caller says otherwise."""
-
-OPTIMIZED = "optimized"
-"""Where a card's ``metrics`` keep the comparison with its parent."""
 
 Write = Callable[[pathlib.Path, pathlib.Path], tuple[str, ...]]
 """``(graph of ONNX in float32, folder) -> names of the files``."""
@@ -202,7 +198,7 @@ class Work:
         Raises:
             FormatError: It judges too differently.
         """
-        form = load_formats().get(made.card.weights_format)
+        form = formats.get(made.card.weights_format)
         runner = form.load(made.module, made.path, "cpu", INT8)
         second = dataclasses.replace(self.first, runner=runner)
         before_F, after_F = (probabilities(each, self.sample) for each in (self.first, second))

@@ -16,7 +16,7 @@ from deepscan.optimize.export import export
 from deepscan.optimize.held_out import Agreement, Sample, compare
 from deepscan.optimize.measure import Speed, peak_memory_bytes, speeds
 from deepscan.optimize.quantize import quantize_static
-from deepscan.optimize.sibling import load_first, require_free, size_bytes, write_sibling
+from deepscan.optimize.sibling import OPTIMIZED, load_first, require_free, size_bytes, write_sibling
 from deepscan.watch import Watch
 
 Target = Literal["cpu", "gpu", "mobile"]
@@ -286,7 +286,7 @@ def _written(order: Order, first: Bundle, drafts: pathlib.Path, rows: list[Row],
     change = {"step": "optimize", "target": order.target, "chosen": chosen, "by": draft.card.change}
     metrics = dict(first.card.metrics)
     if agreement:
-        metrics["optimized"] = config.to_dict(agreement)
+        metrics[OPTIMIZED] = config.to_dict(agreement)
     return write_sibling(
         first,
         order.out,

@@ -17,6 +17,9 @@ from deepscan.formats import FLOAT32, network_of
 
 PACKAGES = ("torch", "torchao", "onnx", "onnxruntime", "openvino", "nncf", "litert-torch", "executorch")
 
+OPTIMIZED = "optimized"
+"""Where a card's ``metrics`` keep the comparison with its parent."""
+
 Check = Callable[[Bundle], None]
 """Looks at a new bundle before it is kept; raises a FormatError where it is not worth that."""
 

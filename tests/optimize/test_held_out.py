@@ -7,7 +7,7 @@ import pytest
 
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, DataError, FormatError
-from deepscan.optimize.held_out import Sample, agreement, compare, probabilities, sample_of
+from deepscan.optimize.held_out import Sample, agreement, compare, probabilities, sample_of, samples_of
 from deepscan.optimize.sibling import write_sibling
 from tests.optimize.material import small_data
 from tests.tiny_bundles import tiny_bundle
@@ -95,3 +95,11 @@ def test_a_sibling_that_is_refused_leaves_nothing(detector, tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
     with pytest.raises(ConfigError, match="holds something"):
         write_sibling(detector.bundle, tmp_path / "out", write, lambda _: None, change={"step": "none"})
+
+
+def test_without_training_files_both_samples_are_of_the_split_that_is_judged(tmp_path):
+    data = small_data(tmp_path, 12)
+    seen, held_out = samples_of(data, "val", 6)
+    assert seen is held_out
+    with pytest.raises(DataError, match="train split has no usable file"):
+        samples_of(data, "val", 6, learns=True)
