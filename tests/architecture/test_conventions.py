@@ -2,8 +2,9 @@
 
 import ast
 import re
+from collections import Counter
 
-from survey import FUNCTIONS, dotted, module_level
+from survey import FUNCTIONS, ROOT, dotted, module_level
 
 MEDIA_WORDS = {"image", "video", "audio"}
 MEDIA_UNITS = {"media", "modalities", "models"}
@@ -146,3 +147,9 @@ def _function_around(tree, node):
 def _within_main_guard(tree, statement):
     conditions = (s for s in tree.body if isinstance(s, ast.If))
     return any(statement in c.body and ast.unparse(c.test) == "__name__ == '__main__'" for c in conditions)
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by their names alone: a second one of a name stops the whole suite."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
