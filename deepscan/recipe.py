@@ -168,6 +168,9 @@ class Recipe:
         freeze_epochs: First epochs in which the trunk of such a model stays fixed.
         ema_decay: Decay of the moving average of the weights that is validated and kept; 0 = off.
         compile: Compile the training step with ``torch.compile``; pays in long runs, mostly on a GPU.
+        speed: ``measured`` = before a run of 500 steps or more, steps are timed in the ways that the device
+            has (precision where ``amp`` is ``auto``, layout in memory, compilation in runs of half an hour)
+            and the fastest is taken; ``set`` = as ``amp`` and ``compile`` say.
         recompute: Keep less for the backward pass and compute it again there (gradient checkpointing).
         sync_norm: Share the statistics of batch norms among workers, each of which has a GPU.
         optimizer: See Optimizer.
@@ -190,6 +193,7 @@ class Recipe:
     freeze_epochs: int = 0
     ema_decay: float = 0.0
     compile: bool = False
+    speed: Literal["measured", "set"] = "measured"
     recompute: bool = False
     sync_norm: bool = False
     optimizer: Optimizer = Optimizer()

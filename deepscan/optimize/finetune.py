@@ -38,6 +38,7 @@ def settings_of(bundle: Bundle, epochs: int) -> Settings:
         epochs=epochs,
         freeze_epochs=0,
         compile=False,
+        speed="set",
         sync_norm=False,
         optimizer=dataclasses.replace(recipe.optimizer, lr=RATE * recipe.optimizer.lr),
     )

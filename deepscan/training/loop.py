@@ -36,6 +36,7 @@ from deepscan.training.state import (
     parameter_groups,
     rate_factor,
 )
+from deepscan.training.ways import Step, Way, earns, fastest, lay_out, usual
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,8 +101,7 @@ class Trainer:
         self.task, self.progress = task, progress or Progress()
         settings = task.recipe.optimizer
         self.optimizer = build_optimizer(parameter_groups(task.module, task.trunk, settings), settings)
-        self.amp_dtype = amp_dtype(task.recipe.amp, task.device)
-        self.scaler = torch.amp.GradScaler(task.device.type, enabled=self.amp_dtype == torch.float16)
+        self._take(Way(**states["way"]) if states else usual(task.recipe, task.device))
         self.average = MovingAverage(task.module, task.recipe.ema_decay) if task.recipe.ema_decay else None
         if states:
             self._load(states)
@@ -110,8 +110,11 @@ class Trainer:
         # Only now: the average is a copy of the plain module, and stays one.
         if task.recipe.recompute:
             recompute(task.module)
-        if task.recipe.compile:
-            task.module.compile()
+
+    def _take(self, way: Way) -> None:
+        """Compute steps in some way from now on."""
+        self.way, self.amp_dtype = way, way.amp_dtype
+        self.scaler = torch.amp.GradScaler(self.task.device.type, enabled=self.amp_dtype == torch.float16)
 
     @property
     def kept(self) -> nn.Module:
@@ -123,6 +126,11 @@ class Trainer:
         """Steps of the optimiser in an epoch."""
         return -(-self.task.steps_per_epoch // self.task.recipe.accumulate)
 
+    @property
+    def _steps(self) -> int:
+        """Steps of the whole run."""
+        return self.task.steps_per_epoch * self.task.recipe.epochs
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything besides ``progress`` that resuming needs."""
         return {
@@ -130,6 +138,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "kept": self.kept.state_dict(),
+            "way": dataclasses.asdict(self.way),
         }
 
     def _load(self, states: Mapping[str, Any]) -> None:
@@ -157,6 +166,11 @@ class Trainer:
         """
         if self.task.begin and self.progress.epoch == 0:
             batches = self._begin(self.task.begin, batches)
+        if self.progress.epoch == 0 and earns(self.task.recipe, self._steps):
+            batches = self._measure(batches)
+        lay_out(self.task.module, self.way)
+        if self.way.compiled:
+            self.task.module.compile()
         while not self.progress.finished(self.task.recipe):
             report(self, self._epoch(batches, validation))
 
@@ -171,6 +185,17 @@ class Trainer:
         if self.average:
             self.average = MovingAverage(task.module, task.recipe.ema_decay)
         return itertools.chain(taken, batches)
+
+    def _measure(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Take the way that is fastest on rank 0; return the stream as if nothing had been taken."""
+        task = self.task
+        batch = _next(batches, 0, task.steps_per_epoch)
+        mine = []
+        if task.rank == 0:
+            step = Step(module=task.module, objective=task.objective, batch=batch, device=task.device)
+            mine = [fastest(step, task.recipe, self._steps)]
+        self._take(_gathered(mine)[0])
+        return itertools.chain([batch], batches)
 
     def _epoch(self, batches: Iterator[Batch], validation: Validation) -> Report:
         task, progress = self.task, self.progress
@@ -312,20 +337,6 @@ def _figures(rows: list[tuple[int, float, float]], aggregate: Callable[..., floa
         raise TrainingError(msg)
     loss = np.logaddexp(0, logit) - label * logit
     return {"val_loss": float(loss.mean()), "val_auc": area}
-
-
-def amp_dtype(setting: str, device: torch.device) -> torch.dtype | None:
-    """Return the dtype of mixed precision, None for full precision.
-
-    ``auto`` takes bf16 where the device computes with it, else fp16 on a GPU, else full precision.
-    """
-    if setting in {"bf16", "fp16"}:
-        return torch.bfloat16 if setting == "bf16" else torch.float16
-    if setting == "off":
-        return None
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else None
 
 
 def _next(batches: Iterator[Batch], number: int, steps: int) -> Batch:

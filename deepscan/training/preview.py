@@ -17,12 +17,12 @@ from deepscan.modalities import Column
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
-from deepscan.training.loop import amp_dtype
 from deepscan.training.memory import kept_bytes, recompute
 from deepscan.training.record import BEST, RAY_RUN
 from deepscan.training.run import LEDGER, Order, prepared_alike, pseudo_fakes, resources_of
 from deepscan.training.settings import Settings, settle
 from deepscan.training.start import check_init
+from deepscan.training.ways import amp_dtype
 
 PROBE = 2
 """Examples in the batch whose forward pass is measured."""

@@ -13,7 +13,7 @@ from torch import nn
 from deepscan.errors import TrainingError
 from deepscan.objectives import classification
 from deepscan.recipe import Loss, Optimizer, Recipe, Schedule, Stop
-from deepscan.training import loop, state
+from deepscan.training import loop, state, ways
 from deepscan.training.loop import Task, Trainer
 
 STEPS, BATCH = 5, 8
@@ -241,9 +241,9 @@ def test_bf16_keeps_weights_in_full_precision():
 
 
 def test_amp_off_means_off_and_auto_follows_the_processor():
-    assert loop.amp_dtype("off", CPU) is None
+    assert ways.amp_dtype("off", CPU) is None
     fast = torch.cpu.get_capabilities().get("avx512_bf16")
-    assert loop.amp_dtype("auto", CPU) == (torch.bfloat16 if fast else None)
+    assert ways.amp_dtype("auto", CPU) == (torch.bfloat16 if fast else None)
 
 
 def test_early_stopping_ends_the_run():
