@@ -82,9 +82,13 @@ def write(
 
 @contextlib.contextmanager
 def _refused(name: str) -> Iterator[None]:
+    """Make a FormatError of what ExecuTorch raises, a plain Exception where a pass fails."""
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+    except Exception as error:
+        refusals = (RuntimeError, ValueError, TypeError, AssertionError)
+        if type(error) is not Exception and not isinstance(error, refusals):
+            raise
         msg = f"{name} cannot be written for ExecuTorch: {first_line(error)}"
         raise FormatError(msg) from error
 

@@ -8,8 +8,8 @@ from survey import FUNCTIONS, ROOT, dotted, module_level
 
 MEDIA_WORDS = {"image", "video", "audio"}
 MEDIA_UNITS = {"media", "modalities", "models"}
-BROAD_EXCEPT: set[str] = set()
-"""Boundaries where anything may arrive and one request must not end the process."""
+BROAD_EXCEPT = {"deepscan.formats.executorch"}
+"""Boundaries where a library raises plain exceptions; all others are let through."""
 
 LOGGING_UNITS = {"cli", "jobs"}
 ENVIRONMENT_READERS = {

@@ -89,6 +89,20 @@ def test_a_package_that_is_not_installed_is_named(form, package, extra, tiny, tm
             form.load(lambda: None, tmp_path, "cuda" if form is tensorrt else "cpu")
 
 
+@pytest.mark.parametrize("error", [Exception("a pass failed"), RuntimeError("a pass failed")])
+def test_what_a_pass_of_executorch_raises_is_a_refusal(error):
+    with (
+        pytest.raises(FormatError, match="Net cannot be written for ExecuTorch: a pass failed"),
+        executorch._refused("Net"),
+    ):
+        raise error
+
+
+def test_an_error_of_ours_is_no_refusal():
+    with pytest.raises(KeyError), executorch._refused("Net"):
+        raise KeyError("frames")
+
+
 @pytest.mark.parametrize("form", [litert, executorch, tensorrt])
 def test_they_are_written_in_float32(form, tiny, tmp_path):
     with pytest.raises(FormatError, match="is written in float32"):
