@@ -5,7 +5,7 @@ import hashlib
 import logging
 import math
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -92,12 +92,13 @@ def gather(media: pathlib.Path, split: str, seed: int, most: int | None = None) 
         raise AssetError(msg)
     table = layout.scan(media)
     rows = list(zip(text_column(table, "path"), text_column(table, "source"), strict=True))
-    stills = _of_split(rows, _STILL, split, seed)[:most]
-    clips = _of_split(rows, _MOVING, split, seed)
+    stills, clips = ([row for row in rows if row[0].lower().endswith(kind)] for kind in (_STILL, _MOVING))
+    # Divided by themselves, so that few clips are not all in one split; a source of both goes with its clips.
+    home = divided([source for _, source in stills], seed) | divided([source for _, source in clips], seed)
     found = Gathered(
-        stills=tuple(_portraits(path for path in stills)),
-        frames=tuple(_portraits(path for path in clips)),
-        drawn=tuple(_drawn(_DRAWN[split], seed)),
+        stills=tuple(_portraits(_shuffled(stills, home, split)[:most])),
+        frames=tuple(_portraits(_shuffled(clips, home, split))),
+        drawn=tuple(_drawn(_DRAWN[split], (seed, SPLITS.index(split)))),
         digest=layout.digest(table),
     )
     if not found.stills and not found.frames:
@@ -121,14 +122,13 @@ def look(picture_HWC: Picture) -> Portrait:
     return Portrait(picture_HWC=picture_HWC, faces=tuple(faces))
 
 
-def _of_split(rows: Sequence[tuple[str, str]], suffixes: tuple[str, ...], split: str, seed: int) -> list[str]:
-    fitting = [(path, source) for path, source in rows if path.lower().endswith(suffixes)]
-    home = divided([source for _, source in fitting], seed)
-    chosen = [path for path, source in fitting if home[source] == split]
+def _shuffled(rows: Sequence[tuple[str, str]], home: Mapping[str, str], split: str) -> list[str]:
+    """Return the paths of a split in an order that has nothing to do with their folders."""
+    chosen = [path for path, source in rows if home[source] == split]
     return sorted(chosen, key=lambda path: hashlib.sha256(pathlib.Path(path).name.encode()).digest())
 
 
-def _portraits(paths: Iterator[str]) -> Iterator[Portrait]:
+def _portraits(paths: Sequence[str]) -> Iterator[Portrait]:
     for path in paths:
         try:
             pictures = list(_pictures(pathlib.Path(path)))
@@ -156,9 +156,9 @@ def _bounded(picture_HWC: Picture) -> Picture:
     return pixels.resize(picture_HWC, max(1, round(width * factor)), max(1, round(height * factor)))
 
 
-def _drawn(count: int, seed: int) -> Iterator[Portrait]:
+def _drawn(count: int, seeds: Sequence[int]) -> Iterator[Portrait]:
     for number in range(count):
-        rng = np.random.default_rng([seed, number])
+        rng = np.random.default_rng([*seeds, number])
         (picture_HWC, *_) = film(rng.uniform(0, 1, 2), _DRAWN_PX, rng).frames
         portrait = look(picture_HWC)
         if portrait.faces:

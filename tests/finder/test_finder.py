@@ -171,18 +171,17 @@ def test_the_network_is_as_small_as_its_file_may_be():
 
 def test_a_short_training_lowers_the_loss_and_its_file_says_what_the_module_says(tmp_path):
     torch.manual_seed(0)
-    network, source = FaceNetwork(SMALL), composer(size=4)
-    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
-    batches = [source.batch(number) for number in range(3)]
-    losses = []
-    for _ in range(12):
-        for batch in batches:
-            optimizer.zero_grad()
-            loss = finder_loss(network, batch)["loss"]
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    assert np.mean(losses[-3:]) < 0.6 * np.mean(losses[:3])
+    network = FaceNetwork(Widths(stem=8, quarter=16, trunk=(24, 24, 24), neck=24))
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
+    rng, losses = np.random.default_rng(1), []
+    batch = collate([composer().scene(rng, 128) for _ in range(6)], 0)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = finder_loss(network, batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.4 * losses[0]
 
     path = tmp_path / "finder.onnx"
     export.write(network, path)
@@ -298,3 +297,27 @@ def test_the_shipped_finder_is_what_find_faces_runs():
     (face,) = find_faces(picture, finder="tiny", min_score=0.5)
     assert face.box_px == tuple(boxes[0, :4].tolist())
     assert np.array_equal(face.landmarks_px, points[0])
+
+
+@pytest.mark.media
+def test_a_source_of_pictures_and_clips_is_in_one_split(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPSCAN_ASSETS", str(shared("assets")))
+    monkeypatch.setattr(gather, "_DRAWN", dict.fromkeys(gather.SPLITS, 0))
+    clips = sorted(shared("media/video/real").rglob("*.mp4"))[::2]
+    stills = sorted(shared("media/image/real/ffhq-256").iterdir())[:8]
+    lines = ["path,label,source"]
+    lines += [f"{path},real,person-{number}" for number, path in enumerate(clips)]
+    lines += [f"{path},real,person-{number}" for number, path in enumerate(stills)]
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    parts = {split: gather.gather(tmp_path, split, 0) for split in ("train", "test")}
+    home = gather.divided([f"person-{number}" for number in range(3)], 0)
+    assert set(home.values()) == {"train", "test"}
+    counts = {split: list(home.values()).count(split) for split in parts}
+    assert {split: len(part.frames) for split, part in parts.items()} == {
+        split: 16 * count for split, count in counts.items()
+    }
+    others = gather.divided([f"person-{number}" for number in range(8)], 0)
+    free = [others[f"person-{number}"] for number in range(3, 8)]
+    assert {split: len(part.stills) for split, part in parts.items()} == {
+        split: free.count(split) + count for split, count in counts.items()
+    }

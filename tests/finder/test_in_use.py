@@ -1,4 +1,4 @@
-"""The shipped finder in a bundle, as the pipeline and the command line use it, on a machine without assets."""
+"""The shipped finder in a bundle, as pipeline and command line use it, on a machine without assets."""
 
 import json
 
