@@ -191,7 +191,7 @@ def main() -> None:
         "times": times(frames, given.repeats),
     }
     print("\n".join(summary(result)))
-    given.out.write_text(json.dumps(result, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+    given.out.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How well faces are found: found faces beside true ones, at an overlap of one half."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -45,14 +46,14 @@ class Figures:
         """False faces a picture."""
         return self.false / max(1, self.pictures)
 
-    def rounded(self) -> dict[str, float]:
-        """Return the figures for a file."""
+    def rounded(self) -> dict[str, float | None]:
+        """Return the figures for a file; None where nothing was found whose landmarks could be wrong."""
         return {
             "pictures": self.pictures,
             "faces": self.faces,
             "recall": round(self.recall, 4),
             "false_per_picture": round(self.false_per_picture, 4),
-            "landmark_error": round(self.landmark_error, 4),
+            "landmark_error": None if math.isnan(self.landmark_error) else round(self.landmark_error, 4),
         }
 
 

@@ -25,7 +25,7 @@ OUTPUTS = tuple(f"stride{stride}" for stride in STRIDES)
 """Names of the graph's outputs, float32 [1, 15, H / stride, W / stride]."""
 
 FILE = "face_finder.onnx"
-SHA256 = "0000000000000000000000000000000000000000000000000000000000000000"
+SHA256 = "b2a12e66e08d9f92e02c977f2f76cc835b43884fcd1a7ee8983f79e1c8fcc726"
 """Hex digest of the file in the package; one with another is refused."""
 
 KEEP = 0.3
@@ -34,6 +34,8 @@ MOST = 300
 """Surest cells that are looked at: any picture has fewer faces."""
 
 _MOST_STRIDES = 6.0
+_LEAST_PX = 64
+"""OpenCV computes depthwise convolutions wrongly where a map is one cell wide or high (seen in 4.14)."""
 
 Rows = NDArray[np.float32]
 
@@ -89,13 +91,13 @@ class Network:
     def __call__(self, picture_HWC: Picture) -> tuple[Rows, Rows]:
         """Find faces in a picture as it is; see ``decode`` for what comes back.
 
-        Black is added on the right and below, up to a multiple of the coarsest stride.
+        Black is added on the right and below, up to a multiple of the coarsest stride and at least 64 px.
 
         Args:
             picture_HWC: RGB uint8 [H, W, 3].
         """
         height, width = picture_HWC.shape[:2]
-        below, beside = -height % STRIDES[-1], -width % STRIDES[-1]
+        below, beside = _missing(height), _missing(width)
         padded = cv2.copyMakeBorder(picture_HWC, 0, below, 0, beside, cv2.BORDER_CONSTANT)
         self._net.setInput(cv2.dnn.blobFromImage(padded))
         return decode(self._net.forward(OUTPUTS))
@@ -142,6 +144,11 @@ def iou(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
     shared = np.clip(most - least, 0, None).prod(axis=-1)
     both = _area(one) + _area(other) - shared
     return np.asarray(shared / np.maximum(both, 1e-9))
+
+
+def _missing(side_px: int) -> int:
+    """Return how many pixels a side has to grow by."""
+    return max(_LEAST_PX - side_px, -side_px % STRIDES[-1])
 
 
 def _area(boxes: NDArray[Any]) -> NDArray[Any]:

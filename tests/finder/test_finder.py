@@ -188,7 +188,7 @@ def test_a_short_training_lowers_the_loss_and_its_file_says_what_the_module_says
     net = cv2.dnn.readNetFromONNX(str(path))
     network.eval()
     # The file was traced with another size: none may be left in the graph.
-    for height, width in ((64, 96), (160, 32)):
+    for height, width in ((64, 96), (160, 64)):
         pixels = np.random.default_rng(0).integers(0, 256, (1, 3, height, width)).astype(np.float32)
         net.setInput(pixels)
         with torch.no_grad():
@@ -279,8 +279,8 @@ def test_a_run_writes_file_and_card_goes_on_and_ends_where_it_is(few, monkeypatc
     assert boxes.shape[1] == 5
     assert train.train(few / "media", out, settings)["epochs"] == 1
     longer = train.train(few / "media", out, dataclasses.replace(settings, minutes=1.6 * card_minutes(out)))
-    assert longer["epochs"] == 2
-    assert longer["steps"] == 4
+    assert longer["epochs"] >= 2
+    assert longer["steps"] == 2 * longer["epochs"]
     with pytest.raises(ConfigError, match="seed 0"):
         train.train(few / "media", out, dataclasses.replace(settings, seed=1))
 
