@@ -321,3 +321,27 @@ def test_a_source_of_pictures_and_clips_is_in_one_split(tmp_path, monkeypatch):
     assert {split: len(part.stills) for split, part in parts.items()} == {
         split: free.count(split) + count for split, count in counts.items()
     }
+
+
+def test_the_threshold_weighs_a_false_face_as_four_missed_ones(monkeypatch):
+    none = np.zeros(0)
+    hits, misses = np.array([0.9, 0.9, 0.9, 0.5, 0.5, 0.5]), np.array([0.5])
+
+    def told(count):
+        return [
+            scoring.Match(
+                faces=3 + count,
+                hits=hits[: 3 + count],
+                sides=np.arange(3 + count),
+                errors=np.full(3 + count, np.nan),
+                misses=misses,
+            ),
+            scoring.Match(faces=0, hits=none, sides=none.astype(np.intp), errors=none, misses=none),
+        ]
+
+    for count, low in ((1, False), (3, True)):
+        monkeypatch.setattr(scoring, "_matches", lambda network, batches, count=count: told(count))
+        assert (scoring.best_threshold(FaceNetwork(SMALL), []) <= 0.5) is low
+    misses = np.array([0.2])
+    monkeypatch.setattr(scoring, "_matches", lambda network, batches: told(3))
+    assert 0.2 < scoring.best_threshold(FaceNetwork(SMALL), []) <= 0.5

@@ -89,7 +89,7 @@ def test_uncertain_faces_are_left_out(finder):
 
 
 def test_second_look_finds_the_face_that_is_lost_in_the_first(finder):
-    radius_px = {"yunet": 24, "tiny": 24, "haar": 44}[finder]
+    radius_px = {"yunet": 24, "tiny": 27, "haar": 44}[finder]
     picture = draw(DrawnFace(x_px=500, y_px=300, radius_px=radius_px), size_px=(1920, 1000))
     assert find_faces(picture, finder=finder, looks_px=(320,)) == []
     (face,) = find_faces(picture, finder=finder)
