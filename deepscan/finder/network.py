@@ -7,6 +7,7 @@ depthwise and a pointwise convolution, as in MobileNet (Howard et al., 2017).
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -88,9 +89,9 @@ class FaceNetwork(nn.Module):
         read = zip(reversed(merged), self.merge, self.heads, strict=True)
         return tuple(head(merge(level)) for level, merge, head in read)
 
-    def shift_scores(self, logit: float) -> None:
-        """Add a constant to the logits of all cells."""
-        for head in self.heads:
+    def shift_scores(self, logits: Sequence[float]) -> None:
+        """Add a constant to the logits of each map."""
+        for head, logit in zip(self.heads, logits, strict=True):
             assert isinstance(head, nn.Conv2d)
             assert head.bias is not None
             head.bias.data[0] += logit

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from deepscan.finder.network import FaceNetwork
 from deepscan.media.faces import Face
 from deepscan.media.scenes import Scene
-from deepscan.media.shipped_faces import decode, iou
+from deepscan.media.shipped_faces import STRIDES, decode, iou
 
 LEAST_IOU = 0.5
 _LOWEST = 0.05
-_THRESHOLDS = np.round(np.arange(0.05, 0.96, 0.01), 2)
+_FALSE_SHARE = 0.01
+_MARGIN = 0.05
+_NOTHING = -30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,29 +130,41 @@ def measure(network: FaceNetwork, batches: Sequence[Sequence[Scene]], threshold:
     return figures(_matches(network, batches), threshold)
 
 
-def best_threshold(network: FaceNetwork, batches: Sequence[Sequence[Scene]]) -> float:
-    """Return the score with the best F measure on scenes, in which a false face weighs as four missed ones.
+def shifts(network: FaceNetwork, batches: Sequence[Sequence[Scene]], least: float) -> list[float]:
+    """Return what to add to the logits of each map, so that it finds few false faces by itself.
 
-    F with beta 0.5 (van Rijsbergen, "Information Retrieval", 1979): what is no face would be judged as one.
+    Of the scores of its false faces, the one that as many as ``_FALSE_SHARE`` of the scenes exceed becomes
+    ``least``: to judge what is no face is worse than not to find a face. Scores are never raised.
     """
-    matches = list(_matches(network, batches))
+    told = []
+    for level in range(len(STRIDES)):
+        listed = list(_matches(network, batches, level))
+        misses = np.sort(np.concatenate([each.misses for each in listed]))[::-1]
+        allowed = int(_FALSE_SHARE * len(listed))
+        score = float(misses[allowed]) if len(misses) > allowed else 0.0
+        told.append(_logit(least) - _logit(max(score, least)) - _MARGIN)
+    return told
 
-    def quality(threshold: float) -> float:
-        told = figures(matches, threshold)
-        missed = told.faces - told.found
-        return told.found / max(1e-9, told.found + 0.2 * missed + 0.8 * told.false)
 
-    return float(max(_THRESHOLDS, key=quality))
+def _logit(score: float) -> float:
+    return math.log(score / (1 - score))
 
 
-def _matches(network: FaceNetwork, batches: Sequence[Sequence[Scene]]) -> Iterable[Match]:
+def _matches(
+    network: FaceNetwork, batches: Sequence[Sequence[Scene]], level: int | None = None
+) -> Iterable[Match]:
+    """Match what a network, or one of its maps, finds in scenes."""
     network.eval()
     for scenes in batches:
         pictures = torch.from_numpy(np.stack([scene.picture_HWC for scene in scenes])).permute(0, 3, 1, 2)
         with torch.no_grad():
             maps = [each.numpy() for each in network(image=pictures)["maps"]]
         for number, scene in enumerate(scenes):
-            boxes, points = decode([each[number : number + 1] for each in maps], _LOWEST)
+            own = [
+                each[number : number + 1] if level in (None, place) else np.full_like(each[:1], _NOTHING)
+                for place, each in enumerate(maps)
+            ]
+            boxes, points = decode(own, _LOWEST)
             yield match(scene, [_face(*both) for both in zip(boxes, points, strict=True)])
 
 

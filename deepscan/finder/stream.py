@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepscan.finder.targets import target
+from deepscan.media import backdrops
 from deepscan.media.faces import Face, find_faces
 from deepscan.media.pixels import Picture
 from deepscan.media.scenes import Portrait, Scene, compose, settled, worsen
@@ -21,6 +22,7 @@ SIZES_PX = (192, 256, 320)
 _SHARES = (0.5, 0.3, 0.2)
 _TEACHER_SCORE = 0.5
 _FINE = 2**31
+_BLANK_PX = 256
 _HELD_BACK = 2**40
 """Numbers of validation batches begin here, so that no training batch is drawn like one of them."""
 
@@ -110,3 +112,15 @@ def endless(composer: Composer, first: int, threads: int) -> Iterator[Batch]:
 def held_back(composer: Composer, count: int) -> list[list[Scene]]:
     """Return the scenes of so many batches for validation, always the same."""
     return [composer.scenes(_HELD_BACK + number) for number in range(count)]
+
+
+def blanks(seed: int, count: int) -> list[Scene]:
+    """Return pictures of text, drawings, noise and colours, which show no face."""
+    rng = np.random.default_rng([seed, _HELD_BACK - 1])
+    grounds = (backdrops.plain, backdrops.shaded, backdrops.noisy)
+    made = []
+    for number in range(count):
+        picture_HWC = grounds[number % len(grounds)](_BLANK_PX, rng)
+        over = backdrops.written if number % 4 else backdrops.drawing
+        made.append(Scene(picture_HWC=over(picture_HWC, rng), faces=()))
+    return made

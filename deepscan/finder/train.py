@@ -5,7 +5,6 @@ import datetime
 import hashlib
 import json
 import logging
-import math
 import pathlib
 import time
 from typing import Any
@@ -17,8 +16,8 @@ from deepscan.errors import ConfigError
 from deepscan.finder import export
 from deepscan.finder.gather import Gathered, gather
 from deepscan.finder.network import FaceNetwork
-from deepscan.finder.scoring import Figures, best_threshold, measure
-from deepscan.finder.stream import Composer, collate, endless, held_back
+from deepscan.finder.scoring import Figures, measure, shifts
+from deepscan.finder.stream import Composer, blanks, collate, endless, held_back
 from deepscan.finder.targets import finder_loss
 from deepscan.media.scenes import Scene
 from deepscan.media.shipped_faces import FILE
@@ -29,7 +28,10 @@ from deepscan.training.state import Progress
 
 CARD = "face_finder.json"
 MIN_SCORE = 0.6
-"""What ``find_faces`` asks for by default: scores are shifted so that it is the best threshold."""
+"""What ``find_faces`` asks for by default: scores are shifted so that few false faces reach it."""
+
+_BLANKS = 200
+"""Pictures of text, noise and drawings that scores are shifted on, beside the validation scenes."""
 
 _GUESSED_STEP_S = 0.4
 """How long a step takes, until the first epoch has told."""
@@ -197,14 +199,14 @@ class _Run:
         """Write the averaged weights as the file that ships, and the card beside it."""
         assert self.states is not None
         self.module.load_state_dict(self.states["kept"])
-        threshold = best_threshold(self.module, self.scenes)
-        shift = math.log(MIN_SCORE / (1 - MIN_SCORE)) - math.log(threshold / (1 - threshold))
-        self.module.shift_scores(shift)
+        blank = blanks(self.settings.seed, _BLANKS)
+        shifted = shifts(self.module, [*self.scenes, blank], MIN_SCORE)
+        self.module.shift_scores(shifted)
         path = self.out / FILE
         export.write(self.module, path)
         data = path.read_bytes()
         figures = measure(self.module, self.scenes, MIN_SCORE)
-        card = self._card(digest, data, figures)
+        card = self._card(digest, data, figures) | {"shifts": [round(each, 3) for each in shifted]}
         (self.out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         return card
 

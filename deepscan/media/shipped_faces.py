@@ -25,7 +25,7 @@ OUTPUTS = tuple(f"stride{stride}" for stride in STRIDES)
 """Names of the graph's outputs, float32 [1, 15, H / stride, W / stride]."""
 
 FILE = "face_finder.onnx"
-SHA256 = "b2a12e66e08d9f92e02c977f2f76cc835b43884fcd1a7ee8983f79e1c8fcc726"
+SHA256 = "5b036b838a60d8d6d9a9d388b30f13dba95cc5f33dd0bbea7580f6880d6433d7"
 """Hex digest of the file in the package; one with another is refused."""
 
 KEEP = 0.3

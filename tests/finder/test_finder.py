@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from deepscan.errors import AssetError, ConfigError, DataError
-from deepscan.finder import export, gather, scoring, train
+from deepscan.finder import export, gather, scoring, stream, train
 from deepscan.finder.network import Deployed, FaceNetwork, Widths
 from deepscan.finder.stream import Composer, collate, endless
 from deepscan.finder.targets import FACE, NONE, UNSURE, cells, finder_loss, giou, target
@@ -139,9 +139,9 @@ def test_batches_are_the_same_for_the_same_seed_and_number():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_batches_come_in_their_order_whatever_the_threads(threads):
-    stream = endless(composer(), 5, threads)
-    firsts = [int(next(stream)["file"][0]) for _ in range(6)]
-    stream.close()
+    batches = endless(composer(), 5, threads)
+    firsts = [int(next(batches)["file"][0]) for _ in range(6)]
+    batches.close()
     assert firsts == [4 * number for number in range(5, 11)]
 
 
@@ -323,25 +323,37 @@ def test_a_source_of_pictures_and_clips_is_in_one_split(tmp_path, monkeypatch):
     }
 
 
-def test_the_threshold_weighs_a_false_face_as_four_missed_ones(monkeypatch):
-    none = np.zeros(0)
-    hits, misses = np.array([0.9, 0.9, 0.9, 0.5, 0.5, 0.5]), np.array([0.5])
+def test_scores_are_shifted_so_that_false_faces_stay_below_the_usual_one(monkeypatch):
+    none, faces = np.zeros(0), np.array([0.9])
+    false = {0: [0.8, 0.7], 1: [0.5], 2: []}
 
-    def told(count):
+    def told(network, batches, level):
+        misses = [np.array(false[level]), *[none] * 9]
         return [
-            scoring.Match(
-                faces=3 + count,
-                hits=hits[: 3 + count],
-                sides=np.arange(3 + count),
-                errors=np.full(3 + count, np.nan),
-                misses=misses,
-            ),
-            scoring.Match(faces=0, hits=none, sides=none.astype(np.intp), errors=none, misses=none),
+            scoring.Match(faces=1, hits=faces, sides=np.array([0]), errors=faces, misses=each)
+            for each in misses
         ]
 
-    for count, low in ((1, False), (3, True)):
-        monkeypatch.setattr(scoring, "_matches", lambda network, batches, count=count: told(count))
-        assert (scoring.best_threshold(FaceNetwork(SMALL), []) <= 0.5) is low
-    misses = np.array([0.2])
-    monkeypatch.setattr(scoring, "_matches", lambda network, batches: told(3))
-    assert 0.2 < scoring.best_threshold(FaceNetwork(SMALL), []) <= 0.5
+    monkeypatch.setattr(scoring, "_matches", told)
+    fine, middle, coarse = scoring.shifts(FaceNetwork(SMALL), [], 0.6)
+    # 0.8 is four to one, 0.6 three to two: the logit of the surest false face comes to lie just below.
+    assert fine == pytest.approx(np.log(1.5) - np.log(4), abs=0.06)
+    assert fine + np.log(4) < np.log(1.5)
+    assert middle == coarse == pytest.approx(0, abs=0.06)
+
+    network = FaceNetwork(SMALL).eval()
+    picture = torch.zeros(1, 3, 64, 64)
+    with torch.no_grad():
+        before = network(image=picture)["maps"]
+        network.shift_scores([-1.0, 0.5, 0.0])
+        after = network(image=picture)["maps"]
+    moved = [(one - other).mean((0, 2, 3)) for one, other in zip(after, before, strict=True)]
+    assert [each[0].item() for each in moved] == pytest.approx([-1.0, 0.5, 0.0], abs=1e-5)
+    assert all(each[1:].abs().max() < 1e-5 for each in moved)
+
+
+def test_blank_pictures_are_many_and_hold_no_face():
+    made = stream.blanks(0, 12)
+    assert {scene.picture_HWC.shape for scene in made} == {(256, 256, 3)}
+    assert not any(scene.faces or scene.unsure for scene in made)
+    assert len({scene.picture_HWC.tobytes() for scene in made}) == 12
