@@ -59,7 +59,8 @@ class AvPrep:
         min_s: Mouth and sound must be there together for so long, in [2, window_s].
         size_px: Side S of a crop.
         filters: Filters of the spectrum.
-        finder: Who looks for faces: ``yunet`` (an asset), ``haar`` (ships with OpenCV), or ``auto``.
+        finder: Who looks for faces: ``yunet`` (an asset), ``tiny`` (ships with deepscan), ``haar`` (with
+            OpenCV), or ``auto``.
         min_face_px: Faces whose shorter side is smaller are not judged.
         min_score: Less certain faces are not judged, in [0, 1]; see ``faces.Face``.
     """

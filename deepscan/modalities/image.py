@@ -46,7 +46,8 @@ class ImagePrep:
         size_px: Side S of a crop.
         region: ``face`` gives one Example a face; ``whole`` the largest central square, bit-exact where
             the picture is a square of ``size_px`` already.
-        finder: Who looks for faces: ``yunet`` (an asset), ``haar`` (ships with OpenCV), or ``auto``.
+        finder: Who looks for faces: ``yunet`` (an asset), ``tiny`` (ships with deepscan), ``haar`` (with
+            OpenCV), or ``auto``.
         margin: Share of the face that is added on each side, in [0, 2].
         no_face: Without a face ``abstain``, or take the largest central square (``center``).
         min_face_px: Faces whose shorter side is smaller are not judged.
@@ -290,8 +291,8 @@ def _untouched(example: Example) -> NDArray[np.uint8]:
 def _face_in_crop(crop_HWC: Picture, prep: ImagePrep) -> Face:
     side_px = crop_HWC.shape[0]
     middle = side_px / 2
-    if prep.region == "face" and prep.finder == "yunet":
-        found = find_faces(crop_HWC, finder="yunet", looks_px=(_LOOK_PX,))
+    if prep.region == "face" and prep.finder in ("yunet", "tiny"):
+        found = find_faces(crop_HWC, finder=prep.finder, looks_px=(_LOOK_PX,))
         if found and _holds(found[0], middle):
             return found[0]
     return face_in_crop(side_px, prep.margin if prep.region == "face" else _PORTRAIT_MARGIN)

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from deepscan import config
 from deepscan.errors import ConfigError
-from deepscan.media import assets
+from deepscan.media import assets, shipped_faces
 from deepscan.media.faces import Finder, default_finder
 from deepscan.verdict import Box
 
-FinderChoice = Literal["auto", "yunet", "haar"]
+FinderChoice = Literal["auto", "yunet", "tiny", "haar"]
 """A finder of faces by name, or ``auto``: the best on the machine, to be chosen before anything runs."""
 
 
@@ -33,7 +33,7 @@ def settled_finder(finder: FinderChoice) -> Finder:
         ConfigError: It is still ``auto``.
     """
     if finder == "auto":
-        msg = "The finder 'auto' depends on the machine; take resolved(), or name 'yunet' or 'haar'."
+        msg = "The finder 'auto' depends on the machine; take resolved(), or name 'yunet', 'tiny' or 'haar'."
         raise ConfigError(msg)
     return finder
 
@@ -47,6 +47,8 @@ def available_finder(finder: FinderChoice) -> Finder:
     available = default_finder() if finder == "auto" else finder
     if available in assets.ASSETS:
         assets.require(available)
+    elif available == "tiny":
+        shipped_faces.check()
     return available
 
 
@@ -79,7 +81,12 @@ def digest(prep: Any, version: int, finder: FinderChoice | None = None) -> str:
     Raises:
         ConfigError: The finder is still ``auto``.
     """
-    weights = ""
-    if finder is not None and (settled := settled_finder(finder)) in assets.ASSETS:
-        weights = assets.ASSETS.get(settled).sha256
+    weights = "" if finder is None else _weights(settled_finder(finder))
     return hashlib.sha256(f"{config.digest(prep)} {version} {weights}".encode()).hexdigest()[:16]
+
+
+def _weights(finder: Finder) -> str:
+    """Return what stands for a finder's weights; the cascade is OpenCV's own."""
+    if finder == "tiny":
+        return shipped_faces.SHA256
+    return assets.ASSETS.get(finder).sha256 if finder in assets.ASSETS else ""

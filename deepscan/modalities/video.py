@@ -48,7 +48,8 @@ class VideoPrep:
         segments: Into how many parts of equal length the sampled time is cut; a clip of few frames is cut
             into fewer.
         size_px: Side S of a crop.
-        finder: Who looks for faces: ``yunet`` (an asset), ``haar`` (ships with OpenCV), or ``auto``.
+        finder: Who looks for faces: ``yunet`` (an asset), ``tiny`` (ships with deepscan), ``haar`` (with
+            OpenCV), or ``auto``.
         margin: Share of the face that is added on each side, in [0, 2].
         min_face_px: Faces whose shorter side is smaller, in the median over the clip, are not judged.
         min_score: Less certain faces are not judged, in [0, 1]; see ``faces.Face``.

@@ -26,11 +26,13 @@ for found in pkgutil.iter_modules(modalities.__path__):
 CHEAP = {
     "image": (
         {"size_px": 48, "finder": "haar"},
+        {"size_px": 40, "finder": "tiny"},
         {"size_px": 48, "region": "whole"},
         {"size_px": 33, "finder": "haar", "no_face": "center", "denoise": 1, "sharpen": 1, "margin": 0},
     ),
     "video": (
         {"size_px": 24, "finder": "haar", "sampling": Sampling(count=5)},
+        {"size_px": 24, "finder": "tiny", "sampling": Sampling(count=4)},
         {
             "size_px": 17,
             "finder": "haar",
@@ -46,6 +48,7 @@ CHEAP = {
     ),
     "av": (
         {"size_px": 20, "filters": 16, "finder": "haar", "window_s": 2.4},
+        {"size_px": 20, "filters": 16, "finder": "tiny", "window_s": 2.4},
         {"size_px": 16, "filters": 16, "finder": "haar", "max_windows": 1, "min_s": 2.0, "window_s": 2.0},
     ),
     # What analyzers measure is the business of their own tests.

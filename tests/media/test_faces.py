@@ -25,7 +25,7 @@ def no_assets(monkeypatch, tmp_path):
     monkeypatch.setenv("DEEPSCAN_HOME", str(tmp_path))
 
 
-@pytest.fixture(params=["haar", pytest.param("yunet", marks=pytest.mark.media)])
+@pytest.fixture(params=["haar", "tiny", pytest.param("yunet", marks=pytest.mark.media)])
 def finder(request):
     if request.param == "yunet":
         request.getfixturevalue("yunet_asset")
@@ -89,7 +89,7 @@ def test_uncertain_faces_are_left_out(finder):
 
 
 def test_second_look_finds_the_face_that_is_lost_in_the_first(finder):
-    radius_px = {"yunet": 24, "haar": 44}[finder]
+    radius_px = {"yunet": 24, "tiny": 27, "haar": 44}[finder]
     picture = draw(DrawnFace(x_px=500, y_px=300, radius_px=radius_px), size_px=(1920, 1000))
     assert find_faces(picture, finder=finder, looks_px=(320,)) == []
     (face,) = find_faces(picture, finder=finder)
@@ -201,7 +201,7 @@ def test_any_box_in_any_picture_gives_a_crop(size, side):
 
 
 @pytest.mark.media
-@pytest.mark.parametrize(("finder", "least"), [("yunet", 37), ("haar", 34)])
+@pytest.mark.parametrize(("finder", "least"), [("yunet", 37), ("tiny", 37), ("haar", 34)])
 def test_one_face_on_nearly_every_real_picture(yunet_asset, finder, least, record_property):
     paths = sorted(shared("media/image/real/ffhq-256").iterdir())[::23]
     pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
@@ -213,7 +213,7 @@ def test_one_face_on_nearly_every_real_picture(yunet_asset, finder, least, recor
 
 
 @pytest.mark.media
-@pytest.mark.parametrize(("finder", "least"), [("yunet", 12), ("haar", 9)])
+@pytest.mark.parametrize(("finder", "least"), [("yunet", 12), ("tiny", 12), ("haar", 9)])
 def test_one_face_on_nearly_every_real_frame(yunet_asset, finder, least):
     counts = []
     for path in sorted(shared("media/video").rglob("*.mp4"))[::4]:

@@ -7,7 +7,7 @@ import pytest
 
 from deepscan import config
 from deepscan.errors import AssetError, ConfigError, NoFaceError
-from deepscan.media import assets, pixels
+from deepscan.media import assets, pixels, shipped_faces
 from deepscan.media.faces import find_faces
 from deepscan.media.source import Media
 from deepscan.modalities import MODALITIES
@@ -158,6 +158,10 @@ def test_new_weights_or_new_code_change_the_digest(monkeypatch):
     monkeypatch.setitem(assets.ASSETS._items, "yunet", altered)
     assert prep.digest != before
     assert FACE.digest == haar_before
+    tiny = ImagePrep(finder="tiny").digest
+    monkeypatch.setattr(shipped_faces, "SHA256", "0" * 64)
+    assert ImagePrep(finder="tiny").digest != tiny
+    assert FACE.digest == haar_before
     monkeypatch.setattr(image_module, "PREP_VERSION", 0)
     assert FACE.digest != haar_before
 
@@ -171,9 +175,9 @@ def test_auto_finder_neither_runs_nor_has_a_digest(two_faces):
         prep(two_faces)
 
 
-def test_auto_becomes_haar_where_yunet_is_absent(no_assets):
+def test_auto_becomes_the_shipped_finder_where_yunet_is_absent(no_assets):
     prep = ImagePrep(margin=0.2).resolved()
-    assert prep == ImagePrep(margin=0.2, finder="haar")
+    assert prep == ImagePrep(margin=0.2, finder="tiny")
     assert prep.resolved() is prep
     assert WHOLE.resolved() is WHOLE
 

@@ -71,9 +71,10 @@ def test_the_face_lies_where_the_preparation_put_it(example, prep, height_px):
 
 
 @pytest.mark.media
-def test_landmarks_are_those_that_yunet_finds_in_the_crop(monkeypatch):
+@pytest.mark.parametrize("finder", ["yunet", "tiny"])
+def test_landmarks_are_those_that_the_finder_finds_in_the_crop(monkeypatch, finder):
     monkeypatch.setenv("DEEPSCAN_ASSETS", str(shared("assets")))
-    prep = ImagePrep(size_px=160, finder="yunet")
+    prep = ImagePrep(size_px=160, finder=finder)
     path = sorted((shared("media") / "image/real/ffhq-256").iterdir())[0]
     (crop, *_) = prep(Media.from_path(path))
     found = image._face_in_crop(crop["pixels"], prep)

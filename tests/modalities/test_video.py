@@ -226,7 +226,7 @@ def test_auto_neither_runs_nor_has_a_digest_and_becomes_what_is_here(steady, mon
         auto(steady)
     monkeypatch.delenv("DEEPSCAN_ASSETS", raising=False)
     monkeypatch.setenv("DEEPSCAN_HOME", str(tmp_path))
-    assert auto.resolved() == PREP
+    assert auto.resolved() == dataclasses.replace(PREP, finder="tiny")
     assert PREP.resolved() is PREP
 
 
