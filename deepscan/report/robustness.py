@@ -91,7 +91,7 @@ class RobustnessPage:
 
     @property
     def worst(self) -> Sequence[Row]:
-        """At most three deliveries, those that flip most verdicts first; those that flip none are left out."""
+        """At most three deliveries that flip verdicts, those that flip most first."""
         ranked = sorted(self.delivered, key=lambda row: -(row.single.flipped or 0))
         return [row for row in ranked[:3] if row.single.flipped]
 

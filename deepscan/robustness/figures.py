@@ -126,8 +126,8 @@ def auc_interval(
 ) -> Figure:
     """Return an AUC, or by how much one exceeds another, with the 95 % percentile interval over sources.
 
-    Both are computed on the same draws of sources, so that what makes files hard in either cancels out (Efron &
-    Tibshirani, 1993, chapter 13).
+    Both are computed on the same draws of sources, so that what makes files hard in either cancels out
+    (Efron & Tibshirani, 1993, chapter 13).
 
     Args:
         label: int [N], 1 = fake, 0 = real.
@@ -174,7 +174,7 @@ def weighted_auc(label: NDArray[np.int64], logit: Floats, weight_RN: Floats) -> 
     below_RK = np.cumsum(real_RK, axis=1) - real_RK / 2
     total = fake_RK.sum(axis=1) * real_RK.sum(axis=1)
     won = (fake_RK * below_RK).sum(axis=1)
-    return np.divide(won, total, out=np.full(len(total), np.nan), where=total > 0)
+    return np.asarray(np.divide(won, total, out=np.full(len(total), np.nan), where=total > 0))
 
 
 def _difference(value_MR: Floats) -> Floats:

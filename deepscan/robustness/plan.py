@@ -96,7 +96,7 @@ class Plan:
         return table if (table.schema.metadata or {}).get(_ASKED) == self._digest() else None
 
     def keep(self, name: str, said: pa.Table) -> None:
-        """Write what was said of a delivery, columns of ``SAID``; a file is there as a whole or not at all."""
+        """Write what was said of a delivery, columns of ``SAID``, as a whole or not at all."""
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")

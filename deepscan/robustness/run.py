@@ -1,7 +1,7 @@
 """Judging delivered files: many on Ray Data, few in this process.
 
-Each process decodes, delivers, prepares and judges. Rows come in the order of the deliveries, and what was said
-of one is written as soon as it is complete, so that an interrupted run goes on with the next one.
+Each process decodes, delivers, prepares and judges. Rows come in the order of the deliveries, and what was
+said of one is written as soon as it is complete, so that an interrupted run goes on with the next one.
 """
 
 import pathlib
@@ -64,10 +64,8 @@ def judge_all(plan: Plan, watch: Watch) -> dict[str, pa.Table]:
 class Judge:
     """A detector in a process of its own, or in this one."""
 
-    def __init__(
-        self, bundle: str, judging: Judging, mild: Sequence[str], threads: int | None = None
-    ) -> None:
-        """Load the detector; in a process of its own, it gets so many threads."""
+    def __init__(self, bundle: str, judging: Judging, mild: Sequence[str], threads: int = 0) -> None:
+        """Load the detector; ``threads`` are those of a process of its own, 0 = it is not alone in this one."""
         if threads:
             keep_memory()
             torch.set_num_threads(threads)
@@ -135,5 +133,6 @@ def _judged_on_ray(plan: Plan, pieces: list[Piece], given: tuple[object, ...]) -
         num_gpus=share,
         compute=ray.data.ActorPoolStrategy(size=max(1, actors)),
     )
-    for rows in said.iter_batches(batch_size=None, batch_format="pyarrow"):
+    tables: Any = said.iter_batches(batch_size=None, batch_format="pyarrow")
+    for rows in tables:
         yield from rows.to_pylist()
