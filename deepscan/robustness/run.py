@@ -65,7 +65,7 @@ class Judge:
     """A detector in a process of its own, or in this one."""
 
     def __init__(self, bundle: str, judging: Judging, mild: Sequence[str], threads: int = 0) -> None:
-        """Load the detector; ``threads`` are those of a process of its own, 0 = it is not alone in this one."""
+        """Load the detector; ``threads`` are those of a process of its own, 0 = it shares this one."""
         if threads:
             keep_memory()
             torch.set_num_threads(threads)
