@@ -244,7 +244,7 @@ def test_messengers_shrink_large_pictures():
 )
 def test_a_clip_is_in_the_codec_that_the_name_says(given, name, codec, sound):
     with av.open(io.BytesIO(deliver(KNOWN.get(name), given["video"]).data)) as container:
-        assert container.streams.video[0].codec_context.name.removeprefix("lib") .startswith(codec)
+        assert container.streams.video[0].codec_context.name.removeprefix("lib").startswith(codec)
         assert container.streams.audio[0].codec_context.name.removeprefix("lib") == sound
 
 

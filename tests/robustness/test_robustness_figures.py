@@ -91,7 +91,7 @@ def test_in_chunks_the_interval_stays(monkeypatch):
 class _Card:
     operating = OperatingPoint(threshold=0.5, low=0.4, high=0.6)
 
-    class calibration:  # noqa: N801
+    class calibration:
         @staticmethod
         def apply(logit):
             return np.asarray(logit)
