@@ -109,7 +109,8 @@ def test_a_delivered_clip_keeps_its_size_its_times_and_its_sound(given, name):
     kept_s = [frame.time_s for frame in frames]
     if name not in LEFT:
         np.testing.assert_allclose(kept_s, [frame.time_s for frame in before], atol=2e-3)
-        off = [np.abs(a.picture_HWC - b.picture_HWC.astype(float)).mean() for a, b in zip(frames, before)]
+        pairs = zip(frames, before, strict=True)
+        off = [np.abs(a.picture_HWC - b.picture_HWC.astype(float)).mean() for a, b in pairs]
         assert 0 < max(off) < 12
     assert arrived.facts.duration_s == pytest.approx(media.facts.duration_s, abs=0.05)
     length = min(len(arrived.sound_N), len(media.sound_N))
