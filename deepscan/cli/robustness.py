@@ -1,7 +1,6 @@
 """The options of ``evaluate --robustness``, and what it prints."""
 
 import pathlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,7 @@ from deepscan.cli.program import console, say
 from deepscan.errors import ConfigError
 
 if TYPE_CHECKING:
-    from deepscan.report.robustness import Measured, RobustnessPage
+    from deepscan.report.robustness import Measured, RobustnessPage, Row
     from deepscan.robustness.plan import Asked
 
 Robustness = Annotated[
@@ -54,22 +53,13 @@ def show(page: "RobustnessPage", out: pathlib.Path) -> None:
     from deepscan.console import grid
     from deepscan.robustness.assess import REPORT
 
-    columns = (
-        "delivery",
-        "files",
-        "judged",
-        "AUC",
-        "95 % interval",
-        "change",
-        "ECE",
-        "flip",
-        "changed",
-        "|ΔP|",
-    )
     ways = ("", "through mild deliveries") if page.rows[0].ensemble else ("",)
     for heading in ways:
         title = f"{page.title}{', ' if heading else ''}{heading}"
-        console.print(grid(title, columns, _rows(page, "ensemble" if heading else "single")))
+        rows = (_row(row, "ensemble" if heading else "single") for row in page.rows)
+        table = grid(title, ("delivery", "judged", "AUC", "change", "ECE", "flip", "changed"), rows)
+        table.columns[0].no_wrap = True
+        console.print(table)
     for name, why in page.unavailable.items():
         say(f"{name} is not available: {why}")
     for row in page.rows:
@@ -78,19 +68,16 @@ def show(page: "RobustnessPage", out: pathlib.Path) -> None:
     say(f"Robustness: {out / REPORT}")
 
 
-def _rows(page: "RobustnessPage", who: str) -> Iterator[tuple[object, ...]]:
-    for row in page.rows:
-        measured: Measured = getattr(row, who)
-        change = measured.auc_change.value
-        compared = (
-            "-" if change is None or not row.severity else f"{change:+.3f}",
-            _number(measured.ece),
-            *((_share(measured.flipped), _share(measured.changed)) if row.severity else ("", "")),
-            _number(measured.shift) if row.severity else "",
-        )
-        auc = measured.auc
-        interval = "-" if auc.low is None or auc.high is None else f"{auc.low:.3f} to {auc.high:.3f}"
-        yield row.name, row.files, row.judged, _number(auc.value), interval, *compared
+def _row(row: "Row", who: str) -> tuple[object, ...]:
+    measured: Measured = getattr(row, who)
+    auc, change = measured.auc, measured.auc_change.value
+    known = auc.low is not None and auc.high is not None
+    interval = f" ({auc.low:.2f}-{auc.high:.2f})" if known else ""
+    told = (row.name, row.judged, _number(auc.value) + interval)
+    if not row.severity:
+        return *told, "", _number(measured.ece), "", ""
+    changed = "-" if change is None else f"{change:+.3f}"
+    return *told, changed, _number(measured.ece), _share(measured.flipped), _share(measured.changed)
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Judging delivered files: many on Ray Data, few in this process.
+"""Judging delivered files: many on Ray Data; few, or where there is no cluster, in this process.
 
 Each process decodes, delivers, prepares and judges. Rows come in the order of the deliveries, and what was
 said of one is written as soon as it is complete, so that an interrupted run goes on with the next one.
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import ray
 import ray.data
 import torch
 
@@ -110,7 +111,7 @@ def _judged(plan: Plan, pieces: list[Piece]) -> Iterator[dict[str, Any]]:
         return
     few = sum(len(piece["paths"]) for piece in pieces) <= FEW
     bundle, mild = str(plan.bundle.path.resolve()), tuple(each.name for each in plan.mild)
-    if few and not plan.judging.gpus and alone():
+    if not ray.is_initialized() or (few and not plan.judging.gpus and alone()):
         judging = Judge(bundle, plan.judging, mild)
         for piece in pieces:
             yield from judging.said(piece)

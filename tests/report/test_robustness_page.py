@@ -112,8 +112,8 @@ def test_the_ensemble_is_drawn_and_told_beside():
 
 
 def test_figures_that_are_not_defined_are_dashes():
-    empty = measured(auc=0.9, auc_change=NONE, ece=None, flipped=None, changed=None, shift=None)
-    empty = dataclasses.replace(empty, auc=NONE)
+    empty = measured(auc=0.9, auc_change=NONE, ece=None, changed=None, shift=None)
+    empty = dataclasses.replace(empty, auc=NONE, flipped=None)
     page = dataclasses.replace(PAGE, rows=[CLEAN, row("jpeg-90", single=empty)])
     Reader(render_robustness(page))
     assert summary(page.rows) == {"single": {}}
