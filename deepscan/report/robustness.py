@@ -132,7 +132,10 @@ def panels(rows: Sequence[Row]) -> list[tuple[str, Markup]]:
     """Return a chart for each family, by its name: AUC and flipped verdicts over the severity."""
     clean, *delivered = rows
     families = itertools.groupby(delivered, key=lambda row: row.family)
-    return [(name, panel(f"panel-{at}", clean, list(members))) for at, (name, members) in enumerate(families)]
+    return [
+        (name, panel(f"chart-panel-{at}", clean, list(members)))
+        for at, (name, members) in enumerate(families)
+    ]
 
 
 def panel(key: str, clean: Row, members: Sequence[Row]) -> Markup:

@@ -83,6 +83,7 @@ def test_there_is_a_panel_for_each_family():
     drawn = panels(PAGE.rows)
     assert [name for name, _ in drawn] == ["jpeg", "blur"]
     root = ET.fromstring(drawn[0][1])
+    assert root.get("class") == "chart"  # which the style sheet fits into its column
     ticks = [each.text for each in root.iter("text")]
     assert {"is", "90", "30", "jpeg"} <= set(ticks)
     kinds = [each.get("class") for each in root.iter("circle")]

@@ -45,7 +45,7 @@ SCALES = {
     "crop-0.5": 0.5,
     "screenshot-0.8": 0.8,
     "screenshot-0.5": 0.5,
-    "picture-screenshot-sent": 0.8,
+    "picture-screenshot": 0.8,
 }
 SPEEDS = {"speed-1.05": 1.05, "speed-0.9": 0.9, "speed-1.25": 1.25}
 LEFT = {"frame-rate-15fps": 15, "frame-rate-10fps": 10}

@@ -159,7 +159,7 @@ def _chains() -> Iterator[Delivery]:
     ways: dict[str, Make] = {
         "post": _posted,
         "messenger": functools.partial(_sent, qualities=(85, 70)),
-        "screenshot-sent": _screenshot_sent,
+        "screenshot": _screenshot_sent,
         "forwarded": functools.partial(_sent, qualities=(85, 70, 75, 60)),
     }
     for severity, (name, make) in enumerate(ways.items(), 1):
