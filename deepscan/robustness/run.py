@@ -23,7 +23,7 @@ from deepscan.robustness.judging import judge
 from deepscan.robustness.plan import CLEAN, SAID, Plan
 from deepscan.watch import Watch
 
-FEW = 128
+FEW = 64
 """So many judgements are done sooner than processes for them have started."""
 
 MOST_PER_PIECE = 16
