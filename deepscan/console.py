@@ -119,8 +119,10 @@ class ConsoleWatch:
 
 
 def grid(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table of texts."""
-    table = Table(*columns, title=Text(title), title_justify="left", header_style="bold")
+    """Return a table of texts; what a narrow terminal has no room for goes on in the next line."""
+    table = Table(title=Text(title), title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return table

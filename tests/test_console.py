@@ -166,6 +166,15 @@ def test_brackets_and_colons_of_names_are_shown_as_they_are():
     assert drawn(verdict_table([verdict(MARKUP)]), grid(MARKUP, ("name",), [(MARKUP,)])).count(MARKUP) == 3
 
 
+def test_nothing_is_cut_off_where_there_is_little_room():
+    narrow = Console(width=40, file=io.StringIO())
+    narrow.print(
+        grid("Exported", ("bundle", "format", "size"), [("a1b2c3d4e5f60718293a4b5c6d7e8f90", "onnx", "2 MB")])
+    )
+    cells = re.findall(r"│ (\S*) +│ \S* +│", narrow.file.getvalue())
+    assert "".join(cells) == "a1b2c3d4e5f60718293a4b5c6d7e8f90"
+
+
 def test_figures_have_titles_and_intervals():
     figures = {
         "auc": Figure(value=0.9, low=0.85, high=0.9555),

@@ -294,7 +294,12 @@ def _face_in_crop(crop_HWC: Picture, prep: ImagePrep) -> Face:
         found = find_faces(crop_HWC, finder="yunet", looks_px=(_LOOK_PX,))
         if found and _holds(found[0], middle):
             return found[0]
-    height_px = side_px / (1 + 2 * (prep.margin if prep.region == "face" else _PORTRAIT_MARGIN))
+    return face_in_crop(side_px, prep.margin if prep.region == "face" else _PORTRAIT_MARGIN)
+
+
+def face_in_crop(side_px: int, margin: float) -> Face:
+    """Return where ``align_crop`` puts a face, as tall beside its width as most are."""
+    middle, height_px = side_px / 2, side_px / (1 + 2 * margin)
     x_px, y_px = _FACE_ASPECT * height_px / 2, height_px / 2
     return Face(box_px=(middle - x_px, middle - y_px, middle + x_px, middle + y_px), score=0.0)
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan.errors import ConfigError, NoFaceError, TooShortError
+from deepscan.media import blend
 from deepscan.media.faces import LOOKS_PX
 from deepscan.media.source import Media, Sampling
 from deepscan.media.tracks import Glimpse, Track, follow, look, steadied
-from deepscan.modalities import MODALITIES, Column, Example, Modality, settings
-from deepscan.modalities.image import draw_changes
+from deepscan.modalities import MODALITIES, Column, Example, Forgery, Modality, settings
+from deepscan.modalities.image import draw_changes, face_in_crop
 from deepscan.modalities.settings import FinderChoice
 from deepscan.recipe import Augment
 from deepscan.verdict import Box, MediaFacts, Region
@@ -233,6 +234,21 @@ def _keep(example: Example, kept: NDArray[np.intp]) -> Example:
     return shorter
 
 
+def self_blended(example: Example, prep: VideoPrep, rng: np.random.Generator) -> tuple[Example, Example]:
+    """Return a real Example and the same face blended into itself, alike in every frame; see ``media.blend``.
+
+    The face lies where the Prep put it.
+    """
+    face = face_in_crop(prep.size_px, prep.margin)
+    seed = int(rng.integers(2**63))
+    real, fake = example["frames"].copy(), example["frames"].copy()
+    for number in range(int(example["mask"].sum())):
+        # The same draws for every frame: who alters a clip does not begin anew with each.
+        made = blend.self_blend(example["frames"][number], face, np.random.default_rng(seed))
+        real[number], fake[number] = made.real, made.fake
+    return {**example, "frames": real}, {**example, "frames": fake}
+
+
 def _accepts(media: Media) -> bool:
     return media.facts.width_px is not None and media.facts.duration_s is not None
 
@@ -302,5 +318,11 @@ MODALITIES.register(
             duration_s=14.2,
         ),
         moments=_moments,
+        forgeries={
+            "self-blended": Forgery(
+                summary="The face of every frame blended into itself, alike in all of them",
+                make=self_blended,
+            )
+        },
     ),
 )

@@ -32,7 +32,7 @@ def test_a_documented_command_makes_pseudo_fakes(model, rest):
 
 
 def test_documented_defaults_are_those_of_the_code():
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 6
     told = dict(re.findall(r"`recipe\.([\w.]+)` \(default ([\d.]+)\)", PAGE))
     assert told == {"pseudo.share": "1", "loss.mask_weight": "1"}
     assert (Pseudo().share, Recipe().loss.mask_weight) == (1, 1)

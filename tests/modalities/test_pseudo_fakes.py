@@ -8,10 +8,11 @@ import pytest
 from deepscan.errors import UnknownNameError
 from deepscan.media import vocode
 from deepscan.media.source import Media
-from deepscan.modalities import image
+from deepscan.modalities import image, video
 from deepscan.modalities.audio import AudioPrep, copy_synthesis
 from deepscan.modalities.catalog import load_builtin
 from deepscan.modalities.image import ImagePrep, augment_pixels, self_blended
+from deepscan.modalities.video import VideoPrep
 from deepscan.recipe import Augment
 from tests.material import DrawnFace, draw, encoded, shared
 from tests.sounds import speech, wav
@@ -168,6 +169,25 @@ def test_each_modality_has_its_own_pseudo_fakes():
     assert {m.name: tuple(m.forgeries) for m in load_builtin() if m.forgeries} == {
         "image": ("self-blended",),
         "audio": ("copy-synthesis",),
+        "video": ("self-blended",),
     }
-    with pytest.raises(UnknownNameError, match="for modality 'video'"):
-        load_builtin().get("video").forgery("self-blended")
+    with pytest.raises(UnknownNameError, match="for modality 'av'"):
+        load_builtin().get("av").forgery("self-blended")
+
+
+def test_a_clip_is_altered_alike_in_all_frames_and_padding_is_not():
+    prep = VideoPrep(size_px=96, finder="haar")
+    frame = np.random.default_rng(0).integers(40, 216, (96, 96, 3), dtype=np.uint8)
+    clip = {
+        "frames": np.stack([frame, frame, frame, np.zeros_like(frame)]),
+        "mask": np.array([1, 1, 1, 0], np.uint8),
+    }
+    before = clip["frames"].copy()
+    for seed in SEEDS:
+        real, fake = video.self_blended(clip, prep, np.random.default_rng(seed))
+        assert (clip["frames"] == before).all()
+        for made in (real["frames"], fake["frames"]):
+            assert (made[:3] == made[0]).all()
+            assert not made[3].any()
+        assert (real["frames"][0] != fake["frames"][0]).any()
+        assert (real["frames"][0, 0] == fake["frames"][0, 0]).all(), "the face is in the middle"

@@ -8,6 +8,8 @@ from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.modalities.image import ImagePrep
 from deepscan.models.catalog import load_builtin
 from deepscan.objectives import boundary_loss
+from deepscan.training.start import taken_over
+from tests.tiny_bundles import fresh_bundle
 
 SPEC = load_builtin().get("boundary")
 
@@ -78,3 +80,29 @@ def test_taught_where_pairs_were_blended_it_shows_it(module):
     share = torch.nn.functional.adaptive_avg_pool2d(alpha.float() / 255, shown.shape[1:])
     edge = 4 * share * (1 - share)
     assert shown[edge > 0.5].mean() > shown[edge < 0.05].mean() + 3
+
+
+CLIPS = load_builtin().get("boundary-clip")
+
+
+def test_a_clip_is_what_its_frames_are_on_average(module):
+    """The weights of the detector of pictures fit, and padding says nothing."""
+    clips = CLIPS.build(CLIPS.config()).eval()
+    clips.load_state_dict(module.state_dict())
+    frames, mask = (
+        noise(6, 32).reshape(2, 3, 32, 32, 3),
+        torch.tensor([[1, 1, 1], [1, 1, 0]], dtype=torch.uint8),
+    )
+    frames[1, 2] = 0
+    with torch.no_grad():
+        told = clips(frames=frames, mask=mask)
+        alone = module(pixels=frames.flatten(0, 1))["logit"].reshape(2, 3)
+    assert torch.allclose(told["logit"], torch.stack([alone[0].mean(), alone[1, :2].mean()]), atol=1e-6)
+    assert torch.allclose(told["moment_logit"][mask.bool()], alone[mask.bool()], atol=1e-6)
+    assert torch.allclose(told["attention"], torch.tensor([[1 / 3] * 3, [1 / 2, 1 / 2, 0]]))
+
+
+def test_it_takes_over_all_weights_of_a_detector_of_pictures(tmp_path):
+    pictures = fresh_bundle(tmp_path / "boundary", "boundary", ImagePrep(size_px=144, finder="haar"))
+    taken = taken_over(CLIPS, CLIPS.build(CLIPS.config()), pictures)
+    assert len(taken.tensors) == taken.of
