@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from deepscan.cli.robustness import show
 from deepscan.metrics import Figure
 from deepscan.report.robustness import (
     Measured,
@@ -133,3 +134,17 @@ def test_json_has_all_figures():
     assert told["rows"][2]["reasons"] == {"it <broke>": 2}
     assert told["unavailable"] == {"h265-28": "no encoder"}
     assert told["mean"]["single"]["changed"] == pytest.approx(0.2)
+
+
+def test_the_console_tells_what_was_not_judged_and_what_is_not_available(capsys, tmp_path):
+    rows = [dataclasses.replace(each, ensemble=each.single) for each in PAGE.rows]
+    show(dataclasses.replace(PAGE, rows=rows), tmp_path)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "jpeg-30: 2 not judged: it <broke>" in told
+    assert "h265-28 is not available: no encoder" in told
+    assert told.count("Robustness & more") == 2
+    assert "Robustness & more, through mild deliveries" in told
+    assert "0.700 (0.65-0.75)" in told
+    assert "-0.200" in told
+    assert "25.0%" in told
+    assert "50.0%" in told

@@ -346,6 +346,12 @@ def test_the_whole_of_a_long_sound_is_delivered():
     assert arrived.facts.duration_s == pytest.approx(70, abs=0.1)
 
 
+def test_the_whole_sound_of_joined_files_is_that_of_the_second(given):
+    film = Media.from_bytes(Clip().encoded(), "silent.mp4")
+    joined = Media.joined(film, given["audio"])
+    np.testing.assert_array_equal(joined.whole_recording().wave_N, given["audio"].whole_recording().wave_N)
+
+
 # --- choosing --------------------------------------------------------------------------------------
 
 
