@@ -25,6 +25,7 @@ class Measured:
         pairs: Files that were judged before and after.
         flipped: Share of these whose verdict went from real to fake or from fake to real.
         changed: Share of these whose verdict is another, to or from ``inconclusive`` included.
+        crossed: Share of these whose P(fake) crossed the threshold, the answer that flips where one is forced.
         shift: Mean absolute difference of their P(fake).
     """
 
@@ -34,6 +35,7 @@ class Measured:
     pairs: int
     flipped: float | None
     changed: float | None
+    crossed: float | None
     shift: float | None
 
 
@@ -110,7 +112,7 @@ def robustness_json(page: RobustnessPage) -> str:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Return the means over all deliveries, by who judged: share of flips and of changes, AUC.
+    """Return the means over all deliveries, by who judged: shares of flips, changes and crossings, AUC.
 
     Deliveries count alike; those for which a figure is not defined have no part in its mean.
     """
@@ -120,6 +122,7 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
         columns = {
             "flipped": [each.flipped for each in measured],
             "changed": [each.changed for each in measured],
+            "crossed": [each.crossed for each in measured],
             "auc": [each.auc.value for each in measured],
         }
         known = {name: [v for v in values if v is not None] for name, values in columns.items()}

@@ -55,6 +55,8 @@ def _facts(whole: Plan) -> dict[str, str | int | float]:
         "called real below": f"{point.low:.3f}",
         "called fake from": f"{point.high:.3f}",
     }
+    if point.shortfall:
+        facts["operating point"] = point.shortfall
     if whole.mild:
         facts["judged through"] = ", ".join(each.name for each in whole.mild)
     return facts

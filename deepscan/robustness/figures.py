@@ -106,13 +106,16 @@ def _ece(bundle: Bundle, label: NDArray[np.int64], logit: Floats) -> float | Non
 def _flips(bundle: Bundle, before: Floats, after: Floats) -> dict[str, Any]:
     """Return how verdicts and probabilities of the same files change; None where there are no files."""
     if not len(before):
-        return {"flipped": None, "changed": None, "shift": None}
+        return {"flipped": None, "changed": None, "crossed": None, "shift": None}
+    point = bundle.card.operating
     probabilities = [bundle.card.calibration.apply(each) for each in (before, after)]
-    said = [[decide(float(p), bundle.card.operating) for p in each] for each in probabilities]
+    said = [[decide(float(p), point) for p in each] for each in probabilities]
+    forced = [each >= point.threshold for each in probabilities]
     pairs = list(zip(*said, strict=True))
     return {
         "flipped": sum({*pair} == {"real", "fake"} for pair in pairs) / len(pairs),
         "changed": sum(one != other for one, other in pairs) / len(pairs),
+        "crossed": float((forced[0] != forced[1]).mean()),
         "shift": float(np.abs(probabilities[0] - probabilities[1]).mean()),
     }
 

@@ -30,6 +30,7 @@ def measured(auc=0.9, flipped=0.0, **changes):
         pairs=40,
         flipped=flipped,
         changed=2 * flipped,
+        crossed=3 * flipped,
         shift=0.1,
     )
     return dataclasses.replace(known, **changes)
@@ -78,6 +79,7 @@ def test_the_page_tells_flips_reasons_and_what_is_missing():
     assert "2 files, it <broke>" in words
     assert "no encoder" in words
     assert "-0.200" in words
+    assert "75.0 %" in words  # crossed
 
 
 def test_there_is_a_panel_for_each_family():
@@ -114,7 +116,7 @@ def test_the_ensemble_is_drawn_and_told_beside():
 
 
 def test_figures_that_are_not_defined_are_dashes():
-    empty = measured(auc=0.9, auc_change=NONE, ece=None, changed=None, shift=None)
+    empty = measured(auc=0.9, auc_change=NONE, ece=None, changed=None, crossed=None, shift=None)
     empty = dataclasses.replace(empty, auc=NONE, flipped=None)
     page = dataclasses.replace(PAGE, rows=[CLEAN, row("jpeg-90", single=empty)])
     Reader(render_robustness(page))
@@ -134,6 +136,7 @@ def test_json_has_all_figures():
     assert told["rows"][2]["reasons"] == {"it <broke>": 2}
     assert told["unavailable"] == {"h265-28": "no encoder"}
     assert told["mean"]["single"]["changed"] == pytest.approx(0.2)
+    assert told["mean"]["single"]["crossed"] == pytest.approx(0.3)
 
 
 def test_the_console_tells_what_was_not_judged_and_what_is_not_available(capsys, tmp_path):

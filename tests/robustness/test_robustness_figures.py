@@ -107,6 +107,7 @@ def test_flips_are_counted_by_hand():
     found = figures._flips(_Bundle, before, after)
     assert found["flipped"] == 2 / 5  # the first and the third
     assert found["changed"] == 3 / 5  # and the second, which does not decide any more
+    assert found["crossed"] == 3 / 5  # from .5 on the threshold says fake: the first three
     assert found["shift"] == pytest.approx((0.8 + 0.4 + 0.8 + 0.1 + 0) / 5)
 
 

@@ -166,6 +166,7 @@ def test_flips_are_those_that_a_hand_finds(figures):
     # Level 20 fails. 60 stays real; 98 and 104 become real, 160 flips, 240 stays fake.
     assert (dark.files, dark.judged, dark.abstained, dark.failed) == (6, 5, 0, 1)
     assert (dark.single.pairs, dark.single.flipped, dark.single.changed) == (5, 1 / 5, 3 / 5)
+    assert dark.single.crossed == 2 / 5  # 104 and 160
     [(reason, count)] = dark.reasons.items()
     assert count == 1
     assert "UnsupportedMediaError" in reason
