@@ -25,7 +25,7 @@ class Measured:
         pairs: Files that were judged before and after.
         flipped: Share of these whose verdict went from real to fake or from fake to real.
         changed: Share of these whose verdict is another, to or from ``inconclusive`` included.
-        crossed: Share of these whose P(fake) crossed the threshold, the answer that flips where one is forced.
+        crossed: Share of these whose P(fake) crossed the threshold: what flips where an answer is forced.
         shift: Mean absolute difference of their P(fake).
     """
 
