@@ -57,7 +57,7 @@ def show(page: "RobustnessPage", out: pathlib.Path) -> None:
     for heading in ways:
         title = f"{page.title}{', ' if heading else ''}{heading}"
         rows = (_row(row, "ensemble" if heading else "single") for row in page.rows)
-        table = grid(title, ("delivery", "judged", "AUC", "change", "ECE", "flip", "changed"), rows)
+        table = grid(title, ("delivery", "files", "AUC, 95 %", "change", "ECE", "flip", "changed"), rows)
         table.columns[0].no_wrap = True
         console.print(table)
     for name, why in page.unavailable.items():
@@ -72,12 +72,16 @@ def _row(row: "Row", who: str) -> tuple[object, ...]:
     measured: Measured = getattr(row, who)
     auc, change = measured.auc, measured.auc_change.value
     known = auc.low is not None and auc.high is not None
-    interval = f" ({auc.low:.2f}-{auc.high:.2f})" if known else ""
+    interval = f" {_brief(auc.low)}-{_brief(auc.high)}" if known else ""
     told = (row.name, row.judged, _number(auc.value) + interval)
     if not row.severity:
         return *told, "", _number(measured.ece), "", ""
     changed = "-" if change is None else f"{change:+.3f}"
     return *told, changed, _number(measured.ece), _share(measured.flipped), _share(measured.changed)
+
+
+def _brief(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}".removeprefix("0")
 
 
 def _number(value: float | None) -> str:
