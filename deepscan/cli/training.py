@@ -34,6 +34,7 @@ from deepscan.cli.options import (
     use_plugin,
 )
 from deepscan.cli.program import console, say
+from deepscan.cli.robustness import Deliveries, Ensemble, Files, Robustness, asked_of, show
 from deepscan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -235,6 +236,10 @@ def evaluate(
     source_pattern: SourcePattern = None,
     store: Store = None,
     max_bad: MaxBad = 0.1,
+    robustness: Robustness = False,
+    deliveries: Deliveries = None,
+    files: Files = None,
+    ensemble: Ensemble = False,
     device: Device = "auto",
     plugin: Plugin = None,
     address: Address = None,
@@ -242,15 +247,18 @@ def evaluate(
     """Measure a bundle on a split of a data set; writes JSON, predictions and a report into OUT.
 
     Data without splits are all measured; the ledger.parquet of a run has the splits of that run.
+    With --robustness the files are judged again after compression, scaling, noise and so on.
     """
     from deepscan.bundle import Bundle
     from deepscan.cluster import connected
     from deepscan.console import show_outcome, watching
     from deepscan.datasets.dataset import open_dataset
     from deepscan.evaluation import Judging, assess, predictions, publish
+    from deepscan.robustness.assess import assess_robustness
     from deepscan.training.run import LEDGER
 
     use_plugin(plugin)
+    asked = asked_of(robustness, deliveries, files, ensemble)
     loaded = Bundle.read(bundle)
     origin = dataclasses.replace(origin_of(data, where, source_pattern, store, max_bad), fractions=None)
     with watching(console) as watch, connected(address):
@@ -259,8 +267,11 @@ def evaluate(
         judging = Judging(device=device, plugin=plugin)
         judged = predictions(loaded, dataset, (split,), judging)
         outcome = assess(loaded, dataset, split, judged, judging)
-    publish(outcome, out)
+        publish(outcome, out)
+        delivered = asked and assess_robustness(loaded, judged, asked, judging, out, watch)
     show_outcome(console, outcome, out)
+    if delivered:
+        show(delivered, out)
 
 
 @app.command()

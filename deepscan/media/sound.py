@@ -76,6 +76,15 @@ def decode_recording(data: bytes, name: str, duration_s: float) -> Recording:
     return _decoded(data, name, min(duration_s + _SLACK_S, RECORDING_S), None)
 
 
+def decode_whole(data: bytes, name: str, duration_s: float) -> Recording:
+    """Decode as ``decode_recording`` does, but to the end.
+
+    Raises:
+        CorruptMediaError: Nothing decodes.
+    """
+    return _decoded(data, name, duration_s + _SLACK_S, None)
+
+
 def _decoded(data: bytes, name: str, most_s: float, rate_hz: int | None) -> Recording:
     with open_container(data, name) as container:
         zero_s = begin_s(container)

@@ -15,7 +15,7 @@ from deepscan.errors import MediaError, NoPictureError, NoSoundError
 from deepscan.media.frames import Frame, Sampling, sample
 from deepscan.media.pixels import decode_picture
 from deepscan.media.probe import Limits, check_bytes, probe
-from deepscan.media.sound import SOUND_RATE_HZ, Recording, decode_recording, decode_sound
+from deepscan.media.sound import SOUND_RATE_HZ, Recording, decode_recording, decode_sound, decode_whole
 from deepscan.verdict import MediaFacts
 
 __all__ = ["SOUND_RATE_HZ", "Frame", "Limits", "Media", "Sampling"]
@@ -135,6 +135,18 @@ class Media:
         if self._sound:
             return self._sound.recording
         return decode_recording(self.data, self.facts.name, self.facts.duration_s or 0.0)
+
+    def whole_recording(self) -> Recording:
+        """Decode all of the sound at the file's own rate, mono; it is not kept.
+
+        Raises:
+            NoSoundError: The media has no sound track.
+            CorruptMediaError: Nothing of it decodes.
+        """
+        self._require_sound()
+        if self._sound:
+            return self._sound.whole_recording()
+        return decode_whole(self.data, self.facts.name, self.facts.duration_s or 0.0)
 
     def _require_pictures(self) -> None:
         if self.facts.duration_s is None or self.facts.width_px is None:
