@@ -231,6 +231,19 @@ def evaluate(
     data: Data,
     out: Annotated[pathlib.Path, typer.Option(help="Folder for the report.")],
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="Split to measure on.")] = "test",
+    against: Annotated[
+        pathlib.Path | None, typer.Option(help="Bundle to compare with, on the same files.")
+    ] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Column of yours to measure by; may be repeated.")
+    ] = None,
+    seen: Annotated[
+        Literal["refuse", "leave-out", "count"],
+        typer.Option(help="What becomes of files that trained or chose the bundle."),
+    ] = "refuse",
+    asv_rates: Annotated[
+        pathlib.Path | None, typer.Option(help="JSON of a speaker verifier's error rates, for the t-DCF.")
+    ] = None,
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
@@ -241,24 +254,29 @@ def evaluate(
 ) -> None:
     """Measure a bundle on a split of a data set; writes JSON, predictions and a report into OUT.
 
-    Data without splits are all measured; the ledger.parquet of a run has the splits of that run.
+    Data without splits are all measured; the ledger.parquet of a run has the splits of that run. Files that
+    the bundle learnt from, or that chose its epoch or threshold, are refused; see --seen.
     """
-    from deepscan.bundle import Bundle
     from deepscan.cluster import connected
     from deepscan.console import show_outcome, watching
-    from deepscan.datasets.dataset import open_dataset
-    from deepscan.evaluation import Judging, assess, predictions, publish
-    from deepscan.training.run import LEDGER
+    from deepscan.evaluation import Asked, Judging, publish
+    from deepscan.measuring import Measuring, measure, read_verifier
 
     use_plugin(plugin)
-    loaded = Bundle.read(bundle)
-    origin = dataclasses.replace(origin_of(data, where, source_pattern, store, max_bad), fractions=None)
+    verifier = read_verifier(asv_rates) if asv_rates else None
+    origin = origin_of(data, where, source_pattern, store, max_bad)
+    order = Measuring(
+        bundle=bundle,
+        origin=dataclasses.replace(origin, fractions=None),
+        out=out,
+        split=split,
+        against=against,
+        on_seen=seen,
+        asked=Asked(by=tuple(by or ()), verifier=verifier),
+        judging=Judging(device=device, plugin=plugin),
+    )
     with watching(console) as watch, connected(address):
-        dataset = open_dataset(origin, loaded.prep(), out / LEDGER, 1.0, watch)
-        watch.stage(f"Measuring on the {split} split")
-        judging = Judging(device=device, plugin=plugin)
-        judged = predictions(loaded, dataset, (split,), judging)
-        outcome = assess(loaded, dataset, split, judged, judging)
+        outcome = measure(order, watch)
     publish(outcome, out)
     show_outcome(console, outcome, out)
 

@@ -70,21 +70,29 @@ def percentile(value: float, drawn: Floats | None) -> Figure:
     return Figure(value=value, low=float(low), high=float(high))
 
 
-def basic(value: float, drawn: Floats | None, bounds: tuple[float, float]) -> Figure:
-    """Summarise a figure that chance makes too large, such as a largest difference.
+def largest(values: Floats, drawn: Floats | None) -> Figure:
+    """Return the largest size of several differences, with an interval that knows it was picked.
 
-    The basic bootstrap interval (Davison & Hinkley, 1997, section 5.2): the replicates exceed the value by
-    about as much as the value exceeds the truth, so the interval lies below it by so much.
+    The largest of several is above 0 by chance alone. So the interval holds for all differences at once: in
+    95 % of the replicates none of them is further from its value than ``c`` of its standard errors (the
+    bootstrap's studentised maximum: Westfall & Young, 1993, chapter 2). The truth is then at least the
+    largest of ``|value| - c error`` and at most the largest of ``|value| + c error``.
 
     Args:
-        value: The figure of all files, NaN = undefined.
-        drawn: Its replicates, float [R].
-        bounds: Least and largest value that the figure can have.
+        values: float [D] in [-1, 1], the differences; NaN = undefined.
+        drawn: Their replicates, float [R, D]; None = there are none.
     """
-    kept = _defined(drawn)
-    if np.isnan(value) or not kept.size:
-        return NOTHING if np.isnan(value) else Figure(value=value, low=None, high=None)
-    low, high = np.clip(2 * value - np.percentile(kept, LEVELS)[::-1], *bounds).tolist()
+    if not values.size or np.isnan(values).any():
+        return NOTHING
+    sizes = np.abs(values)
+    value = float(sizes.max())
+    kept = np.empty((0, values.size)) if drawn is None else drawn[~np.isnan(drawn).any(axis=1)]
+    if len(kept) < 2:
+        return Figure(value=value, low=None, high=None)
+    error = kept.std(axis=0)
+    away = np.divide(np.abs(kept - values), error, out=np.zeros_like(kept), where=error > 0)
+    reach = float(np.percentile(away.max(axis=1), 95)) * error
+    low, high = np.clip([(sizes - reach).max(), (sizes + reach).max()], 0, 1).tolist()
     return Figure(value=value, low=low, high=high)
 
 

@@ -2,13 +2,14 @@
 
 Nothing is inferred about people: a group is a value of a column of the manifest. A difference between
 the best and the worst of several groups is above 0 by chance alone, the more so the smaller the groups. So
-groups that are too small are left out and named, and the intervals undo what chance adds
-(``bootstrap.basic``).
+groups that are too small are left out and named, and the intervals hold for all pairs of groups at once
+(``bootstrap.largest``).
 """
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from deepscan.metrics import bootstrap
 from deepscan.metrics.bootstrap import Floats, ratio
 from deepscan.metrics.figures import cumulative, ranking_figures
-from deepscan.metrics.records import Figure, Predictions
+from deepscan.metrics.records import NOTHING, Figure, Predictions
 
 MIN_FILES, MIN_SOURCES = 20, 5
 NEEDED = {"auc": (0, 1), "accuracy": (), "real_called_fake": (0,), "fake_called_real": (1,)}
@@ -79,19 +80,33 @@ def disparity(
     }
     judge = functools.partial(_by_group, files, group, threshold, names)
     values = {name: found[0] for name, found in judge(np.ones((1, len(group)))).items()}
-    spread = functools.partial(_spread, judge, compared)
-    differences = {name: float(found[0]) for name, found in spread(np.ones((1, len(group)))).items()}
-    drawn = bootstrap.replicate(spread, files.source, rng, replicates)
-    figures = {
-        name: bootstrap.basic(value, drawn.get(name), (0.0, 1.0)) for name, value in differences.items()
-    }
+    drawn = bootstrap.replicate(judge, files.source, rng, replicates)
     gaps = {}
     for figure, kept in compared.items():
         known = {name: float(values[f"{figure}/{name}"]) for name in kept}
         least = min if figure in LOW_IS_WORSE else max
         worst = least(known, key=known.__getitem__) if len(known) > 1 else ""
-        gaps[figure] = Gap(difference=figures[figure], worst=worst, values=known)
-    return Disparity(gaps=gaps, equalised_odds=figures["equalised_odds"], too_small=_too_small(members))
+        apart = bootstrap.largest(*_pairs(values, drawn, [(figure, kept)]))
+        gaps[figure] = Gap(difference=apart, worst=worst, values=known)
+    both = [(name, compared[name]) for name in EQUALISED]
+    enough = all(len(kept) > 1 for _, kept in both)
+    equalised = bootstrap.largest(*_pairs(values, drawn, both)) if enough else NOTHING
+    return Disparity(gaps=gaps, equalised_odds=equalised, too_small=_too_small(members))
+
+
+def _pairs(
+    values: Mapping[str, Floats], drawn: Mapping[str, Floats], figures: Sequence[tuple[str, list[str]]]
+) -> tuple[Floats, Floats | None]:
+    """Return the differences of figures between all pairs of their groups, and their replicates [R, D]."""
+    pairs = [
+        (f"{figure}/{one}", f"{figure}/{two}")
+        for figure, kept in figures
+        for one, two in itertools.combinations(kept, 2)
+    ]
+    apart = np.array([values[one] - values[two] for one, two in pairs])
+    if not drawn or not pairs:
+        return apart, None
+    return apart, np.stack([drawn[one] - drawn[two] for one, two in pairs], axis=1)
 
 
 def _by_group(
@@ -110,17 +125,6 @@ def _by_group(
         found[f"real_called_fake/{name}"] = ratio(alarm, real)
         found[f"fake_called_real/{name}"] = ratio(lost, fake)
     return found
-
-
-def _spread(judge: bootstrap.Judge, compared: Mapping[str, list[str]], weight: Floats) -> dict[str, Floats]:
-    """Return the largest less the smallest value of each figure, float [R]; NaN for fewer than two groups."""
-    found, undefined = judge(weight), np.full(len(weight), np.nan)
-    gaps = {
-        figure: np.ptp([found[f"{figure}/{name}"] for name in kept], axis=0) if len(kept) > 1 else undefined
-        for figure, kept in compared.items()
-    }
-    known = [gaps[name] for name in EQUALISED if len(compared[name]) > 1]
-    return gaps | {"equalised_odds": np.max(known, axis=0) if len(known) == len(EQUALISED) else undefined}
 
 
 def _missing(part: Predictions, labels: tuple[int, ...]) -> bool:

@@ -72,6 +72,23 @@ class Comparison:
     mcnemar: McNemar
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Against:
+    """Another detector, and how the first compares with it.
+
+    Attributes:
+        bundle: Id of the other.
+        only_first: Files that the other abstained from, or could not read; they are not compared.
+        only_second: Files that only the other judged.
+        comparison: On the files that both judged.
+    """
+
+    bundle: str
+    only_first: int
+    only_second: int
+    comparison: Comparison
+
+
 def compare(
     first: Predictions,
     second: Predictions,

@@ -29,7 +29,7 @@ LAYERS = (
     {"cluster"},
     {"datasets", "report"},
     {"evaluation"},
-    {"scoring", "training", "assembly"},
+    {"scoring", "training", "assembly", "measuring"},
     {"tuning", "optimize", "serving", "series", "crossvalidation"},
     {"console", "demo", "client"},
     {"cli"},
