@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -76,21 +77,44 @@ def read_verifier(path: pathlib.Path) -> Verifier:
         raise ConfigError(msg) from error
 
 
-def measure(order: Measuring, watch: Watch) -> Outcome:
-    """Judge a split and measure what was said of it; a cluster is connected.
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What is known before anything is judged.
+
+    Attributes:
+        bundles: The bundle, and the one to compare with where there is one.
+        seen: Which of the files they have seen before.
+    """
+
+    bundles: tuple[Bundle, ...]
+    seen: Overlap
+
+
+def look(order: Measuring) -> Look:
+    """Read the bundles and find the files that they have seen; needs no cluster.
 
     Raises:
         BundleError: A bundle cannot be used.
         ConfigError: The data have no such column, or both bundles are one.
-        DataError: The data cannot be used.
+        DataError: The data cannot be used, or nothing of them is left.
         SeenDataError: They hold files that a bundle learnt from or was chosen on.
     """
-    bundles = [Bundle.read(path) for path in (order.bundle, order.against) if path]
+    bundles = tuple(Bundle.read(path) for path in (order.bundle, order.against) if path)
     if order.against and bundles[0].card.id == bundles[1].card.id:
         msg = f"{order.bundle} and {order.against} are the same bundle; name another one to compare with."
         raise ConfigError(msg)
-    watch.stage("Looking for files that were seen before")
-    seen = _seen(order, bundles)
+    return Look(bundles=bundles, seen=_seen(order, bundles))
+
+
+def measure(order: Measuring, found: Look, watch: Watch) -> Outcome:
+    """Judge a split and measure what was said of it; a cluster is connected.
+
+    Raises:
+        BundleError: A bundle cannot be used.
+        ConfigError: A column to measure by makes too many groups.
+        DataError: The data cannot be used.
+    """
+    bundles, seen = found.bundles, found.seen
     data = _opened(order, bundles[0], LEDGER, watch)
     watch.stage(f"Measuring on the {order.split} split")
     judged = _judged(order, bundles[0], data, seen)
@@ -106,7 +130,7 @@ def measure(order: Measuring, watch: Watch) -> Outcome:
     return dataclasses.replace(outcome, against=against(bundles, judged, other, order.judging))
 
 
-def against(bundles: list[Bundle], judged: pa.Table, other: pa.Table, judging: Judging) -> Against:
+def against(bundles: Sequence[Bundle], judged: pa.Table, other: pa.Table, judging: Judging) -> Against:
     """Compare what two bundles said of the files that both judged; a file is its path.
 
     Raises:
@@ -132,7 +156,7 @@ def against(bundles: list[Bundle], judged: pa.Table, other: pa.Table, judging: J
     )
 
 
-def _seen(order: Measuring, bundles: list[Bundle]) -> Overlap:
+def _seen(order: Measuring, bundles: Sequence[Bundle]) -> Overlap:
     """Return what any of the bundles has seen of the split, unless that is to be refused."""
     manifest = divide(order.origin)
     check_columns(manifest.column_names, order.asked.by)

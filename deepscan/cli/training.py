@@ -260,7 +260,7 @@ def evaluate(
     from deepscan.cluster import connected
     from deepscan.console import show_outcome, watching
     from deepscan.evaluation import Asked, Judging, publish
-    from deepscan.measuring import Measuring, measure, read_verifier
+    from deepscan.measuring import Measuring, look, measure, read_verifier
 
     use_plugin(plugin)
     verifier = read_verifier(asv_rates) if asv_rates else None
@@ -275,8 +275,9 @@ def evaluate(
         asked=Asked(by=tuple(by or ()), verifier=verifier),
         judging=Judging(device=device, plugin=plugin),
     )
+    found = look(order)
     with watching(console) as watch, connected(address):
-        outcome = measure(order, watch)
+        outcome = measure(order, found, watch)
     publish(outcome, out)
     show_outcome(console, outcome, out)
 

@@ -85,10 +85,11 @@ def coverage(key: str, title: str, rows: Mapping[str, Decided], promised: float)
     bottom_px = height_px - 26
     marks = []
     for tick in (0.0, 0.5, 1.0):
-        ends = {"x1": x_px(tick), "x2": x_px(tick), "y1": 2, "y2": bottom_px}
-        marks.append(svg.element("line", **ends, class_="grid"))
-        at = {"x": x_px(tick), "y": bottom_px + 16, "text_anchor": "middle"}
-        marks.append(svg.element("text", f"{tick:g}", **at, class_="tick"))
+        tick_px = x_px(tick)
+        marks.append(svg.element("line", x1=tick_px, x2=tick_px, y1=2, y2=bottom_px, class_="grid"))
+        marks.append(
+            svg.element("text", f"{tick:g}", x=tick_px, y=bottom_px + 16, text_anchor="middle", class_="tick")
+        )
     line = f"{x_px(promised):.1f},2 {x_px(promised):.1f},{bottom_px}"
     marks.append(svg.element("polyline", points=line, class_="line chance"))
     for number, (name, part) in enumerate(rows.items()):
