@@ -50,6 +50,7 @@ class Card:
             = nobody wrote it down.
         recipe: Training settings.
         data: Digest and counts of the training data.
+        seen: Fingerprints of the files and sources that trained or chose it; see ``deepscan.datasets.seen``.
         metrics: Figures by split, each with the split's size.
         parent: Id of the bundle that this one derives from; empty = from scratch.
         change: What was done to the parent to get this one: ``step`` and its settings; empty = training.
@@ -76,6 +77,7 @@ class Card:
     reference: Reference = ()
     recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    seen: dict[str, str] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     parent: str = ""
     change: dict[str, Any] = dataclasses.field(default_factory=dict)

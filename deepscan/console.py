@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from deepscan.ensemble import Ensemble
     from deepscan.evaluation import Outcome
     from deepscan.fusion import FusionPolicy
+    from deepscan.metrics.examination import Examination
+    from deepscan.metrics.paired import Against
     from deepscan.series import Result
     from deepscan.tuning.run import Found
 
@@ -148,10 +150,54 @@ def show_outcome(console: Console, outcome: "Outcome", out: pathlib.Path) -> Non
     console.print(grid("Ledger", ("status", "files"), outcome.account.items()))
     title = f"{outcome.bundle.card.id} on {counts.files} files of {counts.sources} sources"
     console.print(figures_table(title, outcome.evaluation.overall))
+    show_trust(console, outcome)
     if outcome.bundle.card.operating.shortfall:
         console.print(Text(outcome.bundle.card.operating.shortfall, style="yellow"))
     console.print(input_bound(outcome.history), end="")
     console.out(f"Bundle: {outcome.bundle.path}\nReport: {out / 'report.html'}", highlight=False)
+
+
+def show_trust(console: Console, outcome: "Outcome") -> None:
+    """Print how far the figures can be trusted: costs, groups, another bundle, files seen before."""
+    if outcome.examination:
+        _show_examination(console, outcome.examination)
+    if outcome.against:
+        _show_against(console, outcome.against)
+    for sentence in outcome.seen.sentences if outcome.seen else ():
+        console.print(Text(sentence, style="yellow"))
+
+
+def _show_examination(console: Console, examined: "Examination") -> None:
+    from deepscan.report.trust import GAPS, TITLES
+
+    found = examined.costs | examined.decisions
+    rows = [
+        (title, _number(found[name].value), _interval(found[name]))
+        for name, (title, _) in TITLES.items()
+        if name in found and name != "ece"
+    ]
+    console.print(grid("Costs and decisions", ("figure", "value", "95 % interval"), rows))
+    for column, each in examined.disparities.items():
+        gaps = {title: (each.gaps[name].difference, each.gaps[name].worst) for name, title in GAPS.items()}
+        gaps["Equalised odds"] = (each.equalised_odds, "")
+        told = [(title, _number(f.value), _interval(f), worst) for title, (f, worst) in gaps.items()]
+        title = f"Largest differences by {column}"
+        console.print(grid(title, ("figure", "difference", "95 % interval", "worst"), told))
+        for name, why in each.too_small.items():
+            console.print(Text(f"{column} {name!r}, {why}.", style="yellow"))
+
+
+def _show_against(console: Console, against: "Against") -> None:
+    from deepscan.report.trust import probable
+
+    found = against.comparison
+    differences = {"AUC": found.bootstrap, "AUC, DeLong": found.delong, "Accuracy": found.accuracy}
+    rows = [(n, _number(d.figure.value), _interval(d.figure), probable(d)) for n, d in differences.items()]
+    title = f"Less {against.bundle}, on the {found.counts.files} files that both judged"
+    console.print(grid(title, ("difference", "value", "95 % interval", "if there were none"), rows))
+    right = found.mcnemar
+    told = f"Right here only: {right.only_first} files, there only: {right.only_second}"
+    console.out(f"{told} (McNemar: p = {right.p:.3g})", highlight=False)
 
 
 def input_bound(history: Sequence[Mapping[str, float]]) -> Text:

@@ -18,8 +18,9 @@ from scipy.special import logit
 
 from deepscan.cluster import connected
 from deepscan.datasets import layout
+from deepscan.datasets.judged import as_predictions
 from deepscan.errors import ConfigError, DataError
-from deepscan.evaluation import PREDICTIONS, Judging, Outcome, as_predictions, part_summary, summary
+from deepscan.evaluation import PREDICTIONS, Judging, Outcome, part_summary, summary
 from deepscan.fusion import LIMIT
 from deepscan.metrics import Evaluation, evaluate
 from deepscan.models.catalog import load_builtin

@@ -25,7 +25,8 @@
     │   └── NotInstalledError    what is needed to look at it is not installed
     ├── AssetError               a model file that deepscan fetches is absent, unreachable or altered
     ├── DataError                a data set cannot be used as it is
-    │   └── TooManyBadFilesError more files failed than ``--max-bad`` allows
+    │   ├── TooManyBadFilesError more files failed than ``--max-bad`` allows
+    │   └── SeenDataError        a detector is to be measured on what it learnt from
     ├── BundleError              a bundle is absent, incomplete, altered or of another version
     ├── FormatError              a model cannot be written to or run from a weights format
     ├── ResourceError            the cluster cannot hold what was asked of it
@@ -161,6 +162,10 @@ class DataError(DeepscanError):
 
 class TooManyBadFilesError(DataError):
     """More files of a data set failed than ``--max-bad`` allows."""
+
+
+class SeenDataError(DataError):
+    """A detector is to be measured on files that trained it, or that chose its epoch or operating point."""
 
 
 class BundleError(DeepscanError):

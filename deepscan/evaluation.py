@@ -26,19 +26,22 @@ from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
 from deepscan.cluster import alone
 from deepscan.datasets import stream
 from deepscan.datasets.dataset import DataSet, account
+from deepscan.datasets.judged import as_predictions
 from deepscan.datasets.plan import Chunk
 from deepscan.datasets.reader import Reader
+from deepscan.datasets.seen import Overlap
 from deepscan.detector import Detector, pick_device
 from deepscan.errors import DataError
-from deepscan.metrics import Evaluation, Predictions, Slice, evaluate
+from deepscan.metrics import Evaluation, Slice, evaluate
+from deepscan.metrics.costs import Verifier
+from deepscan.metrics.examination import Examination, examine
+from deepscan.metrics.paired import Against
 from deepscan.modalities import Example
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_plugin
 from deepscan.monitor.drift import SCORE, SCORE_EDGES, Histogram, Reference, example_statistics, merged
 from deepscan.report import Page, render, to_json
 
-STANDARD_COLUMNS = ("path", "label", "split", "source", "generator", "status", "reason", "examples")
-MAX_GROUP_VALUES = 20
 BATCH = 32
 FEW = 256
 FEW_RAW = 32
@@ -73,6 +76,22 @@ class Judging:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What is measured beyond the usual figures.
+
+    Attributes:
+        by: The user's columns to measure by; empty = all that make a few groups.
+        verifier: A speaker verifier that stands behind the detector, for tandem costs; None = none.
+    """
+
+    by: tuple[str, ...] = ()
+    verifier: Verifier | None = None
+
+
+USUAL = Asked()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """What measuring a bundle came to.
 
@@ -84,6 +103,9 @@ class Outcome:
         account: Number of files of the whole data set by status.
         validation: The same of the validation split, where the bundle was calibrated on it just now.
         history: Metrics of every epoch of training, where it was trained just now.
+        examination: Figures that tell how far to trust the others, and for whom.
+        seen: Which of the files the bundle had seen before; None = nobody looked.
+        against: What sets it apart from another bundle; None = there is none.
     """
 
     bundle: Bundle
@@ -93,6 +115,9 @@ class Outcome:
     account: dict[str, int]
     validation: pa.Table | None = None
     history: tuple[dict[str, float], ...] = ()
+    examination: Examination | None = None
+    seen: Overlap | None = None
+    against: Against | None = None
 
     @property
     def said(self) -> pa.Table:
@@ -274,32 +299,54 @@ def calibrated(bundle: Bundle, judged: pa.Table) -> pa.Table:
     )
 
 
-def measure(bundle: Bundle, judged: pa.Table, judging: Judging) -> Evaluation:
+def measure(bundle: Bundle, judged: pa.Table, judging: Judging, by: Sequence[str] = ()) -> Evaluation:
     """Return the figures of judged files at the bundle's operating point.
 
     Raises:
+        ConfigError: A column of ``by`` is not there, or makes too many groups.
         DataError: No file was judged.
+    """
+    rng = np.random.default_rng(judging.seed)
+    files = as_predictions(judged_ones(judged), by)
+    return evaluate(files, bundle.card.operating.threshold, rng, judging.replicates)
+
+
+def judged_ones(judged: pa.Table) -> pa.Table:
+    """Return the files that have a score.
+
+    Raises:
+        DataError: None has.
     """
     scored = judged.filter(pc.is_valid(judged.column("logit")))
     if not len(scored):
         msg = f"None of the {len(judged)} files of the split could be judged; the ledger says why."
         raise DataError(msg)
-    rng = np.random.default_rng(judging.seed)
-    return evaluate(as_predictions(scored), bundle.card.operating.threshold, rng, judging.replicates)
+    return scored
 
 
-def assess(bundle: Bundle, data: DataSet, split: str, judged: pa.Table, judging: Judging) -> Outcome:
+def assess(
+    bundle: Bundle,
+    data: DataSet,
+    split: str,
+    judged: pa.Table,
+    judging: Judging,
+    asked: Asked = USUAL,
+) -> Outcome:
     """Measure a bundle on what it said of a split.
 
     Raises:
+        ConfigError: A column to measure by is not there, or makes too many groups.
         DataError: No file of the split could be judged.
     """
+    evaluation = measure(bundle, judged, judging, asked.by)
+    files, rng = as_predictions(judged_ones(judged), asked.by), np.random.default_rng(judging.seed)
     return Outcome(
         bundle=bundle,
         split=split,
-        evaluation=measure(bundle, judged, judging),
+        evaluation=evaluation,
         judged=judged,
         account=account(data.ledger),
+        examination=examine(files, bundle.card.operating, rng, judging.replicates, asked.verifier),
     )
 
 
@@ -346,26 +393,8 @@ def _page(outcome: Outcome) -> Page:
         point=card.operating,
         ledger=outcome.account,
         history=outcome.history,
+        examination=outcome.examination,
+        against=outcome.against,
+        seen=None if outcome.seen is None else config.to_dict(outcome.seen),
+        warnings=outcome.seen.sentences if outcome.seen else (),
     )
-
-
-def as_predictions(scored: pa.Table) -> Predictions:
-    """Return judged files that have a ``logit`` and a ``probability``, ready to be measured."""
-    return Predictions(
-        label=scored.column("label").to_numpy().astype(np.int64),
-        logit=scored.column("logit").to_numpy(),
-        probability=scored.column("probability").to_numpy(),
-        source=_strings(scored, "source"),
-        generator=_strings(scored, "generator"),
-        groups={name: _strings(scored, name) for name in _group_columns(scored)},
-    )
-
-
-def _strings(table: pa.Table, name: str) -> NDArray[Any]:
-    return np.asarray([str(value) for value in table.column(name).to_pylist()])
-
-
-def _group_columns(table: pa.Table) -> list[str]:
-    """Name the user's columns that divide the files into a few groups."""
-    names = [n for n in table.column_names if n not in {*STANDARD_COLUMNS, "logit", "probability"}]
-    return [name for name in names if 1 < len(pc.unique(table.column(name))) <= MAX_GROUP_VALUES]

@@ -207,6 +207,7 @@ def test_an_outcome_is_shown_with_its_account_figures_and_places(tmp_path, files
     bundle = types.SimpleNamespace(card=card, path=tmp_path / "[b]")
     outcome = types.SimpleNamespace(bundle=bundle, evaluation=evaluation, account={"used": 7, "no-face": 2})
     outcome.history = ()
+    outcome.examination = outcome.against = outcome.seen = None
     console = paper()
     show_outcome(console, outcome, tmp_path)
     text = console.file.getvalue()

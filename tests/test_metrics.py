@@ -259,7 +259,7 @@ def test_a_thousand_replicates_of_two_thousand_files_take_seconds():
 def test_chunks_of_replicates_do_not_change_the_intervals(monkeypatch):
     some = predictions(n=50)
     whole = evaluate(some, 0.5, np.random.default_rng(0), 30).overall
-    monkeypatch.setattr("deepscan.metrics.CHUNK_CELLS", 350)
+    monkeypatch.setattr("deepscan.metrics.bootstrap.CHUNK_CELLS", 350)
     for name, figure in evaluate(some, 0.5, np.random.default_rng(0), 30).overall.items():
         assert dataclasses.astuple(figure) == pytest.approx(dataclasses.astuple(whole[name])), name
 

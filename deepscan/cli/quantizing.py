@@ -61,6 +61,7 @@ def quantize(
     Ranges are measured, and 'aware' learns, on the train split; data without splits are divided as by
     `train`.
     """
+    from deepscan.datasets.seen import remember
     from deepscan.optimize.held_out import samples_of
     from deepscan.optimize.qat import Lesson
     from deepscan.optimize.quantize import quantize_aware, quantize_dynamic, quantize_static
@@ -79,6 +80,7 @@ def quantize(
     else:
         lesson = Lesson(sample=seen, epochs=epochs, lr=lr)
         made = quantize_aware(bundle, sample, out, weights_format, lesson, max_auc_loss)
+        made.bundle.amend(seen=remember(dataset.ledger, made.bundle.card.seen))
     _show(made, out)
 
 

@@ -232,6 +232,19 @@ def evaluate(
     data: Data,
     out: Annotated[pathlib.Path, typer.Option(help="Folder for the report.")],
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="Split to measure on.")] = "test",
+    against: Annotated[
+        pathlib.Path | None, typer.Option(help="Bundle to compare with, on the same files.")
+    ] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Column of yours to measure by; may be repeated.")
+    ] = None,
+    seen: Annotated[
+        Literal["refuse", "leave-out", "count"],
+        typer.Option(help="What becomes of files that trained or chose the bundle."),
+    ] = "refuse",
+    asv_rates: Annotated[
+        pathlib.Path | None, typer.Option(help="JSON of a speaker verifier's error rates, for the t-DCF.")
+    ] = None,
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
@@ -246,29 +259,37 @@ def evaluate(
 ) -> None:
     """Measure a bundle on a split of a data set; writes JSON, predictions and a report into OUT.
 
-    Data without splits are all measured; the ledger.parquet of a run has the splits of that run.
+    Data without splits are all measured; the ledger.parquet of a run has the splits of that run. Files that
+    the bundle learnt from, or that chose its epoch or threshold, are refused; see --seen.
     With --robustness the files are judged again after compression, scaling, noise and so on.
     """
-    from deepscan.bundle import Bundle
     from deepscan.cluster import connected
     from deepscan.console import show_outcome, watching
-    from deepscan.datasets.dataset import open_dataset
-    from deepscan.evaluation import Judging, assess, predictions, publish
+    from deepscan.evaluation import Asked, Judging, publish
+    from deepscan.measuring import Measuring, look, measure, read_verifier
     from deepscan.robustness.assess import assess_robustness
-    from deepscan.training.run import LEDGER
 
     use_plugin(plugin)
     asked = asked_of(robustness, deliveries, files, ensemble)
-    loaded = Bundle.read(bundle)
-    origin = dataclasses.replace(origin_of(data, where, source_pattern, store, max_bad), fractions=None)
+    verifier = read_verifier(asv_rates) if asv_rates else None
+    origin = origin_of(data, where, source_pattern, store, max_bad)
+    order = Measuring(
+        bundle=bundle,
+        origin=dataclasses.replace(origin, fractions=None),
+        out=out,
+        split=split,
+        against=against,
+        on_seen=seen,
+        asked=Asked(by=tuple(by or ()), verifier=verifier),
+        judging=Judging(device=device, plugin=plugin),
+    )
+    found = look(order)
     with watching(console) as watch, connected(address):
-        dataset = open_dataset(origin, loaded.prep(), out / LEDGER, 1.0, watch)
-        watch.stage(f"Measuring on the {split} split")
-        judging = Judging(device=device, plugin=plugin)
-        judged = predictions(loaded, dataset, (split,), judging)
-        outcome = assess(loaded, dataset, split, judged, judging)
+        outcome = measure(order, found, watch)
         publish(outcome, out)
-        delivered = asked and assess_robustness(loaded, judged, asked, judging, out, watch)
+        delivered = asked and assess_robustness(
+            outcome.bundle, outcome.judged, asked, order.judging, out, watch
+        )
     show_outcome(console, outcome, out)
     if delivered:
         show(delivered, out)

@@ -13,6 +13,7 @@ from torch.nn.utils import prune as torch_prune
 from deepscan import config
 from deepscan.bundle import Bundle
 from deepscan.datasets.dataset import DataSet
+from deepscan.datasets.seen import remember
 from deepscan.detector import Detector, pick_device
 from deepscan.errors import ConfigError, FormatError
 from deepscan.evaluation import Judging, calibrate, predictions, prep_reference
@@ -218,7 +219,8 @@ def settle(module: nn.Module) -> None:
 def recalibrated(bundle: Bundle, data: DataSet, judging: Judging) -> Bundle:
     """Fit the calibration of a bundle anew to the validation split, of the kind that it has."""
     judged = predictions(bundle, data, ("val",), judging)
-    return calibrate(bundle, judged, bundle.card.calibration.kind, prep_reference(data, judging))
+    bundle = calibrate(bundle, judged, bundle.card.calibration.kind, prep_reference(data, judging))
+    return bundle.amend(seen=remember(data.ledger, bundle.card.seen))
 
 
 def require_auc(seen: Agreement, allowed: float | None) -> None:

@@ -17,7 +17,9 @@ from markupsafe import Markup
 
 from deepscan.calibration import OperatingPoint
 from deepscan.metrics import Evaluation, Figure, Slice
-from deepscan.report import charts
+from deepscan.metrics.examination import Examination
+from deepscan.metrics.paired import Against
+from deepscan.report import charts, trust
 
 FIGURES = {
     "auc": ("AUC", "how often a fake outranks a real file; .5 is chance"),
@@ -77,6 +79,10 @@ class Page:
         ledger: Files by what became of them: used, no-face, corrupt and so on.
         history: A row an epoch: ``epoch`` and any numbers recorded with it; None where there is none.
         examples: Verdicts on single files.
+        examination: How far the evaluation can be trusted, and for whom.
+        against: How the detector compares with another.
+        seen: Which of the files the detector had seen before, as plain values.
+        warnings: Sentences about what makes the figures doubtful.
     """
 
     title: str
@@ -86,6 +92,10 @@ class Page:
     ledger: Mapping[str, int] = dataclasses.field(default_factory=dict)
     history: Sequence[Mapping[str, float | None]] = ()
     examples: Sequence[Example] = ()
+    examination: Examination | None = None
+    against: Against | None = None
+    seen: Mapping[str, Any] | None = None
+    warnings: Sequence[str] = ()
 
 
 class _Table(NamedTuple):
@@ -108,6 +118,7 @@ def render(page: Page) -> str:
         histories=_histories(page.history),
         whisker=charts.whisker,
         stacked=charts.stacked,
+        trust=trust,
     )
 
 
@@ -118,6 +129,10 @@ def to_json(page: Page) -> str:
         "facts": dict(page.facts),
         "evaluation": page.evaluation and dataclasses.asdict(page.evaluation),
         "point": page.point and dataclasses.asdict(page.point),
+        "examination": page.examination and dataclasses.asdict(page.examination),
+        "against": page.against and dataclasses.asdict(page.against),
+        "seen": page.seen and dict(page.seen),
+        "warnings": list(page.warnings),
         "ledger": dict(page.ledger),
         "history": [dict(row) for row in page.history],
         "verdicts": [dict(example.verdict) for example in page.examples],

@@ -19,6 +19,7 @@ from deepscan.datasets.held import held_if_they_fit
 from deepscan.datasets.plan import Chunk, Plan, Shape
 from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.sampling import weights
+from deepscan.datasets.seen import overlap, remember
 from deepscan.datasets.split import shared_sources
 from deepscan.datasets.stream import TrainingStream
 from deepscan.errors import ConfigError, ResourceError
@@ -255,11 +256,14 @@ def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcom
     validation, test = (judged.filter(pc.field("split") == split) for split in ("val", "test"))
     kind = order.calibration or load_builtin().get(order.model).calibration
     bundle = calibrate(bundle, validation, kind, prep_reference(data, judging))
+    parent = donor(order.init)
+    bundle = bundle.amend(seen=remember(data.ledger, parent.card.seen if parent else None))
     outcome = assess(bundle, data, "test", calibrated(bundle, test), judging)
     bundle = bundle.amend(metrics=bundle.card.metrics | {"test": summary(outcome.evaluation)})
     history = tuple(read_history(order.out / HISTORY))
     validation = calibrated(bundle, validation)
-    outcome = dataclasses.replace(outcome, bundle=bundle, validation=validation, history=history)
+    copies = overlap(bundle.card.seen, data.ledger.filter(pc.field("split") == "test"), False)
+    outcome = dataclasses.replace(outcome, bundle=bundle, validation=validation, history=history, seen=copies)
     publish(outcome, order.out)
     return outcome
 

@@ -29,6 +29,7 @@ def small_data(folder: pathlib.Path, files: int = 12, prep=WHOLE, split="val") -
             "path": [row.path for row in rows],
             "label": [number % 2 for number in range(files)],
             "split": [split] * files,
+            "source": [str(number) for number in range(files)],
         }
     )
     index = store.index("examples")

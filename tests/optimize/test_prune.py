@@ -3,12 +3,14 @@
 import dataclasses
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 
 from deepscan import heatmaps
 from deepscan.bundle import Bundle
 from deepscan.calibration import Calibration
+from deepscan.datasets.seen import overlap
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, DataError, FormatError
 from deepscan.formats import network_of
@@ -215,6 +217,8 @@ def test_a_fine_tuned_bundle_is_calibrated_anew(ray_cluster, data, tmp_path):
     assert card.calibration.kind == "temperature"
     assert card.calibration.temperature != 7.0
     assert (card.reference[0].figure, card.reference[0].count) == ("score", 12)
+    learnt = data.ledger.filter(pc.field("split") != "test")
+    assert set(overlap(card.seen, data.ledger, same_data=False).files) >= set(learnt["path"].to_pylist())
     assert np.isfinite(done.agreement.largest_gap)
 
 

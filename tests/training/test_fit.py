@@ -13,6 +13,7 @@ import time
 import types
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
@@ -23,6 +24,7 @@ from deepscan import evaluation
 from deepscan.bundle import Bundle
 from deepscan.cluster import ENVIRONMENT
 from deepscan.datasets.dataset import Origin, open_dataset
+from deepscan.datasets.seen import overlap
 from deepscan.detector import Detector
 from deepscan.errors import ConfigError, StalledError, TooManyBadFilesError, TrainingError
 from deepscan.evaluation import Judging
@@ -110,6 +112,18 @@ def test_a_run_leaves_everything_that_it_promises(finished):
     kept = recall(out)
     assert kept.judged.equals(outcome.judged)
     assert kept.validation.equals(outcome.validation)
+
+
+def test_a_bundle_remembers_what_trained_and_chose_it(finished):
+    out, outcome, _ = finished
+    ledger, memory = pq.read_table(out / "ledger.parquet"), Bundle.read(out / "bundle").card.seen
+    for split in ("train", "val", "test"):
+        rows = ledger.filter(pc.field("split") == split)
+        found = overlap(memory, rows, same_data=False)
+        assert set(found.files) == (set() if split == "test" else set(rows["path"].to_pylist()))
+    assert outcome.seen.total == ledger["split"].to_pylist().count("test")
+    assert outcome.seen.sentences == ()
+    assert outcome.examination.by_label.keys() == {"real", "fake"}
 
 
 def test_trackers_are_told_the_whole_run(finished):

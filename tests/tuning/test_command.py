@@ -36,7 +36,15 @@ def found(out):
         space=Space(ranges={LR: Range(low=0, high=1)}, whole=frozenset()),
         trials=(good, bad),
         ranked=[good],
-        outcome=types.SimpleNamespace(bundle=bundle, evaluation=evaluation, account={"used": 7}, history=()),
+        outcome=types.SimpleNamespace(
+            bundle=bundle,
+            evaluation=evaluation,
+            account={"used": 7},
+            history=(),
+            examination=None,
+            against=None,
+            seen=None,
+        ),
     )
 
 
