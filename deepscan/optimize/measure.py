@@ -34,6 +34,9 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 NEARLY = 0.97
 """Share of the best throughput that a smaller batch may have and still be preferred: it takes less memory."""
 
+SETTLE_S = 0.05
+"""Pause before a timed call: threads of runtimes spin for a moment after one, on the cores of the next."""
+
 PROCESS = "deepscan.optimize.peak"
 """What runs in the process whose memory is measured."""
 
@@ -64,9 +67,9 @@ def speeds(
 ) -> dict[str, dict[int, Speed]]:
     """Measure runners side by side: each round runs each of them once with each size of a batch.
 
-    Every runner is warmed up with every size. The order changes from round to round, so that none always
-    follows the same other one. Runners give arrays in the main memory: on a GPU, too, a call ends when all
-    is computed and copied.
+    Every runner is warmed up with every size, and begins when the one before has come to rest. The order
+    changes from round to round, so that none always follows the same other one. Runners give arrays in the
+    main memory: on a GPU, too, a call ends when all is computed and copied.
 
     Args:
         runners: What is compared, by name.
@@ -99,6 +102,7 @@ def speeds(
             break
         first = number % len(turns)
         for size, name in turns[first:] + turns[:first]:
+            time.sleep(SETTLE_S)
             spent_ms[size, name].append(_call_ms(runners[name], batches[size]))
         longest_s = max(longest_s, time.perf_counter() - round_s)
     return {name: {size: speed_of(size, spent_ms[size, name]) for size in batches} for name in runners}

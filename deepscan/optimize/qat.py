@@ -96,29 +96,33 @@ class RoundedWeight(nn.Module):
 
 
 class RoundedInput(nn.Module):
-    """Rounds what a layer reads to 256 steps between the least and the greatest value that it was shown.
+    """Rounds what a layer reads to 256 steps between the least and the greatest value, means over batches.
 
     Attributes:
         low: Least value, at most 0, so that 0 is one of the steps.
         high: Greatest value, at least 0.
-        watching: Whether it widens the range instead of rounding.
+        shown: Batches of which they are the means.
+        watching: Whether it measures the range instead of rounding.
     """
 
     low: Tensor
     high: Tensor
+    shown: Tensor
 
     def __init__(self) -> None:
         """Start with an empty range."""
         super().__init__()
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
+        self.register_buffer("shown", torch.zeros(()))
         self.watching = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the same, float32, as int8 would have it."""
         if self.watching:
-            self.low.copy_(torch.minimum(self.low, x.detach().amin()))
-            self.high.copy_(torch.maximum(self.high, x.detach().amax()))
+            self.shown += 1
+            self.low += (x.detach().amin().clamp_max(0) - self.low) / self.shown
+            self.high += (x.detach().amax().clamp_min(0) - self.high) / self.shown
             return x
         scale = ((self.high - self.low) / (HIGH - LOW)).clamp_min(torch.finfo(torch.float32).eps)
         zero = (LOW - self.low / scale).round().clamp(LOW, HIGH).to(torch.int32)

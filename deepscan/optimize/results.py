@@ -44,7 +44,7 @@ def tables(rows: Sequence[Row]) -> list[Grid]:
     speed = Grid("Speed", ("model", "way", *_columns(sizes), "best batch", "Examples/s"), [])
     taken = Grid("What it takes", ("model", "way", "weights", "GFLOP", "on disk", "memory"), [])
     ahead = Grid("Times as fast", ("model", "way", *(f"batch {size}" for size in sizes)), [])
-    stages = Grid("A file, in ms", ("model", *STAGES), [])
+    stages = Grid("A file, in ms", ("model", "way", *STAGES), [])
     for row in rows:
         best = (str(row.best.batch_size), f"{row.best.per_s:.1f}") if row.best else (ABSENT, ABSENT)
         spent = (f"{value:.1f}" for each in row.speeds for value in (each.p50_ms, each.p95_ms))
@@ -53,7 +53,7 @@ def tables(rows: Sequence[Row]) -> list[Grid]:
         if row.ratios:
             ahead.rows.append((row.name, row.way, *(f"{row.ratios[size]:.2f}" for size in sizes)))
         if row.stages:
-            stages.rows.append((row.name, *(f"{row.stages[stage]:.1f}" for stage in STAGES)))
+            stages.rows.append((row.name, row.way, *(f"{row.stages[stage]:.1f}" for stage in STAGES)))
     return [table for table in (speed, ahead, taken, stages) if table.rows]
 
 
@@ -85,8 +85,8 @@ def as_page(results: Results) -> str:
     lines += [
         "",
         "Times are milliseconds of one call, the median and the 95th percentile over rounds in which all "
-        "ways took turns. Memory is what loading a bundle and a batch of 8 added to a fresh process; GFLOP "
-        "are of one Example.",
+        "ways took turns; a way is so many times as fast as the one in the row below it. Memory is what "
+        "loading a bundle and a batch of 8 added to a fresh process; GFLOP are of one Example.",
     ]
     return "\n".join(lines) + "\n"
 

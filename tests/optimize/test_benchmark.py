@@ -229,7 +229,7 @@ def test_tables_show_what_there_is():
     assert speed.rows == [("a|b", "eager float32", "2.0", "3.0", "-", "-")]
     assert ahead.rows == [("a|b", "eager float32", "2.50")]
     assert taken.rows == [("a|b", "eager float32", "1,234", "2.50", "5.0 MB", "7 MB")]
-    assert stages.rows == [("a|b", *["1.2"] * len(STAGES))]
+    assert stages.rows == [("a|b", "eager float32", *["1.2"] * len(STAGES))]
     assert all(
         len(row) == len(table.columns) for table in (speed, ahead, taken, stages) for row in table.rows
     )

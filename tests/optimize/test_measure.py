@@ -31,10 +31,13 @@ def clock(monkeypatch):
     """A clock that moves only when a runner works."""
 
     class Clock:
-        now_s = 0.0
+        now_s, rests = 0.0, 0
 
         def perf_counter(self):
             return self.now_s
+
+        def sleep(self, _):
+            self.rests += 1
 
     made = Clock()
     monkeypatch.setattr(measure, "time", made)
@@ -59,6 +62,12 @@ def test_runners_take_turns_after_a_warm_up_and_the_order_changes(clock):
     speeds(named, INPUTS, (1, 2), rounds=3)
     turns = [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert calls == [*turns, *turns, *turns[1:], *turns[:1], *turns[2:], *turns[:2]]
+
+
+def test_every_timed_call_begins_when_the_one_before_has_come_to_rest(clock):
+    named = {name: worker(clock, lambda _: 1, []) for name in "ab"}
+    speeds(named, INPUTS, (1, 2), rounds=3)
+    assert clock.rests == 2 * 2 * 3
 
 
 def test_examples_are_repeated_to_fill_a_batch(clock):

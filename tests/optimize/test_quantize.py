@@ -80,6 +80,23 @@ def test_a_graph_of_onnx_reads_uint8_and_computes_in_int8(first, tmp_path):
     assert any(list(scales.get(node.input[1], [])) == [8] for node in weights), "no scale for each channel"
 
 
+def test_one_odd_example_does_not_widen_the_range_for_all(first, tmp_path):
+    """Of six batches one holds a white picture, which is worth a sixth of what it is by itself."""
+    grey = {"pixels": np.full_like(TRAIN.inputs["pixels"], 100)}
+    odd = {"pixels": grey["pixels"].copy()}
+    odd["pixels"][0] = 255
+    steps, float32 = [], export(first.path, "onnx", tmp_path / "float32").bundle.path / graphs.GRAPH
+    for name, inputs in (("grey", grey), ("odd", odd)):
+        (tmp_path / name).mkdir()
+        quantize_onnx.static(float32, tmp_path / name, dataclasses.replace(TRAIN, inputs=inputs))
+        graph = onnx.load(tmp_path / name / graphs.GRAPH).graph
+        scales = {node.input[1] for node in graph.node if node.op_type == "QuantizeLinear"}
+        values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+        steps.append({scale: values[scale].item() for scale in scales})
+    widened = {name: steps[1][name] / step for name, step in steps[0].items()}
+    assert 1.2 < max(widened.values()) < 4, widened
+
+
 def test_a_graph_of_openvino_reads_uint8_and_computes_in_int8(first, tmp_path):
     import openvino
 

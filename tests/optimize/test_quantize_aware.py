@@ -56,6 +56,15 @@ def test_what_a_layer_reads_is_rounded_to_256_steps_of_its_range():
     assert rounding(torch.full((1,), 9.0)).item() == pytest.approx(3, abs=4 / 255)
 
 
+def test_one_odd_batch_does_not_widen_the_range_for_all():
+    rounding = RoundedInput()
+    rounding.watching = True
+    for bounds in ([-1.0, 3.0], [-1.0, 3.0], [0.5, 30.0]):
+        rounding(torch.tensor(bounds))
+    assert rounding.low.item() == pytest.approx(-2 / 3)
+    assert rounding.high.item() == pytest.approx(12)
+
+
 def test_roundings_are_taken_out_without_a_trace():
     module = tiny_module().eval()
     before, x = copy.deepcopy(module.state_dict()), torch.from_numpy(VAL.inputs["pixels"][:4])
