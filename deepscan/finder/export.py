@@ -9,7 +9,7 @@ from deepscan.finder.network import Deployed, FaceNetwork
 from deepscan.formats.graphs import quietly
 from deepscan.media.shipped_faces import OUTPUTS
 
-INPUT = "image"
+INPUT = "pixels"
 _TRACED_PX = 64
 
 

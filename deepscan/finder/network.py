@@ -62,17 +62,17 @@ class FaceNetwork(nn.Module):
         self.merge = nn.ModuleList([_separable(sizes.neck, sizes.neck) for _ in STRIDES])
         self.heads = nn.ModuleList([_head(sizes.neck) for _ in STRIDES])
 
-    def forward(self, image: Tensor) -> dict[str, Any]:
+    def forward(self, pixels: Tensor) -> dict[str, Any]:
         """Look at pictures.
 
         Args:
-            image: RGB [B, 3, H, W] in [0, 255], of any dtype; H and W are multiples of 32.
+            pixels: RGB [B, 3, H, W] in [0, 255], of any dtype; H and W are multiples of 32.
 
         Returns:
             ``maps``, float32 [B, 15, H/s, W/s] for each stride s, see ``shipped_faces.decode``; and
             ``logit``, float32 [B], that of the surest cell.
         """
-        maps = self.maps(image.to(torch.float32) / 255)
+        maps = self.maps(pixels.to(torch.float32) / 255)
         surest = torch.stack([each[:, 0].amax(dim=(1, 2)) for each in maps])
         return {"maps": maps, "logit": surest.amax(dim=0)}
 
@@ -108,9 +108,9 @@ class Deployed(nn.Module):
         assert isinstance(first, nn.Conv2d)
         first.weight.data /= 255
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return the maps of float32 pictures [1, 3, H, W] in [0, 255]."""
-        maps: tuple[Tensor, ...] = self.network.maps(image)
+        maps: tuple[Tensor, ...] = self.network.maps(pixels)
         return maps
 
 

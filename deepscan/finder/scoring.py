@@ -158,7 +158,7 @@ def _matches(
     for scenes in batches:
         pictures = torch.from_numpy(np.stack([scene.picture_HWC for scene in scenes])).permute(0, 3, 1, 2)
         with torch.no_grad():
-            maps = [each.numpy() for each in network(image=pictures)["maps"]]
+            maps = [each.numpy() for each in network(pixels=pictures)["maps"]]
         for number, scene in enumerate(scenes):
             own = [
                 each[number : number + 1] if level in (None, place) else np.full_like(each[:1], _NOTHING)

@@ -77,7 +77,7 @@ class Composer:
         return [self.scene(rng, size_px) for _ in range(self.size)]
 
     def batch(self, number: int) -> Batch:
-        """Return a batch: ``image`` uint8 [B, 3, H, W], ``target``, ``label`` (1 = a face) and ``file``."""
+        """Return a batch: ``pixels`` uint8 [B, 3, H, W], ``target``, ``label`` (1 = a face) and ``file``."""
         return collate(self.scenes(number), self.size * number)
 
 
@@ -87,7 +87,7 @@ def collate(scenes: Sequence[Scene], first: int) -> Batch:
     assert not pictures.shape[1] % STRIDES[-1]
     return {
         # Channels stay last in memory, where convolutions on a CPU are faster.
-        "image": torch.from_numpy(pictures).permute(0, 3, 1, 2),
+        "pixels": torch.from_numpy(pictures).permute(0, 3, 1, 2),
         "target": torch.from_numpy(np.stack([target(scene) for scene in scenes])),
         "label": torch.tensor([float(bool(scene.faces or scene.unsure)) for scene in scenes]),
         "file": torch.arange(first, first + len(scenes)),

@@ -70,9 +70,9 @@ def finder_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tens
 
     Args:
         model: Returns ``maps`` and ``logit``.
-        batch: ``image`` and ``target`` [B, N, 17].
+        batch: ``pixels`` and ``target`` [B, N, 17].
     """
-    output = model(image=batch["image"])
+    output = model(pixels=batch["pixels"])
     said_BNC = torch.cat([each.flatten(2) for each in output["maps"]], dim=2).transpose(1, 2).float()
     told_BNT = batch["target"]
     is_face, is_none = told_BNT[..., 0] == FACE, told_BNT[..., 0] == NONE

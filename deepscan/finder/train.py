@@ -170,7 +170,7 @@ class _Run:
             module=self.module,
             trunk=None,
             objective=finder_loss,
-            inputs=("image",),
+            inputs=("pixels",),
             aggregate=lambda logits: float(logits[0]),
             recipe=recipe,
             steps_per_epoch=settings.steps,

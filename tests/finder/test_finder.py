@@ -115,9 +115,9 @@ def test_the_loss_is_least_for_what_was_asked():
     batch = collate([scene], 0)
 
     class Said(torch.nn.Module):
-        def forward(self, image):
+        def forward(self, pixels):
             maps = tuple(torch.from_numpy(each) for each in as_maps(batch["target"][0].numpy(), 128))
-            return {"maps": tuple(each + shift for each in maps), "logit": torch.zeros(len(image))}
+            return {"maps": tuple(each + shift for each in maps), "logit": torch.zeros(len(pixels))}
 
     shift = 0.0
     right = finder_loss(Said(), batch)["loss"].item()
@@ -130,11 +130,11 @@ def test_batches_are_the_same_for_the_same_seed_and_number():
     one, other = composer().batch(3), composer().batch(3)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert not torch.equal(one["target"], composer().batch(4)["target"]) or not torch.equal(
-        one["image"], composer().batch(4)["image"]
+        one["pixels"], composer().batch(4)["pixels"]
     )
     assert one["file"].tolist() == [12, 13, 14, 15]
-    assert one["image"].shape[1] == 3
-    assert one["image"].dtype == torch.uint8
+    assert one["pixels"].shape[1] == 3
+    assert one["pixels"].dtype == torch.uint8
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -157,7 +157,7 @@ def test_sources_are_divided_by_their_names_and_every_split_is_apart():
 
 def test_a_picture_of_any_size_gives_maps_of_its_cells():
     network = FaceNetwork(SMALL).eval()
-    said = network(image=torch.zeros(2, 3, 64, 160, dtype=torch.uint8))
+    said = network(pixels=torch.zeros(2, 3, 64, 160, dtype=torch.uint8))
     assert [tuple(each.shape) for each in said["maps"]] == [
         (2, CHANNELS, 64 // stride, 160 // stride) for stride in STRIDES
     ]
@@ -192,7 +192,7 @@ def test_a_short_training_lowers_the_loss_and_its_file_says_what_the_module_says
         pixels = np.random.default_rng(0).integers(0, 256, (1, 3, height, width)).astype(np.float32)
         net.setInput(pixels)
         with torch.no_grad():
-            maps = network(image=torch.from_numpy(pixels))["maps"]
+            maps = network(pixels=torch.from_numpy(pixels))["maps"]
         for said, expected in zip(net.forward(shipped_faces.OUTPUTS), maps, strict=True):
             assert np.allclose(said, expected.numpy(), atol=2e-3)
     assert [each.name for each in tmp_path.iterdir()] == ["finder.onnx"]
@@ -344,9 +344,9 @@ def test_scores_are_shifted_so_that_false_faces_stay_below_the_usual_one(monkeyp
     network = FaceNetwork(SMALL).eval()
     picture = torch.zeros(1, 3, 64, 64)
     with torch.no_grad():
-        before = network(image=picture)["maps"]
+        before = network(pixels=picture)["maps"]
         network.shift_scores([-1.0, 0.5, 0.0])
-        after = network(image=picture)["maps"]
+        after = network(pixels=picture)["maps"]
     moved = [(one - other).mean((0, 2, 3)) for one, other in zip(after, before, strict=True)]
     assert [each[0].item() for each in moved] == pytest.approx([-1.0, 0.5, 0.0], abs=1e-5)
     assert all(each[1:].abs().max() < 1e-5 for each in moved)

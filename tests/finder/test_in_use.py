@@ -29,7 +29,7 @@ def portrait():
 def test_a_file_is_judged_by_the_face_that_it_finds_and_noise_is_not(bundle):
     detector = Detector.load(bundle, device="cpu")
     (score,) = pipeline.analyze(Media.from_bytes(portrait(), "face.png"), [detector]).scores
-    left, top, right, bottom = score.parts[0].box
+    left, top, right, bottom = score.parts[0].region.box
     assert left < 0.5 < right
     assert top < 0.5 < bottom
     assert right - left < 0.9
