@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 COMPARED = ("accuracy", "precision", "recall", "f1", "auc", "eer")
 SHOWN_TRIALS = 10
+SHOWN_SMALL = 3
 INPUT_BOUND = 0.1
 COLORS = {"fake": "red", "real": "green", "inconclusive": "yellow"}
 
@@ -183,8 +184,12 @@ def _show_examination(console: Console, examined: "Examination") -> None:
         told = [(title, _number(f.value), _interval(f), worst) for title, (f, worst) in gaps.items()]
         title = f"Largest differences by {column}"
         console.print(grid(title, ("figure", "difference", "95 % interval", "worst"), told))
-        for name, why in each.too_small.items():
+        for name, why in list(each.too_small.items())[:SHOWN_SMALL]:
             console.print(Text(f"{column} {name!r}, {why}.", style="yellow"))
+        if (more := len(each.too_small) - SHOWN_SMALL) > 0:
+            console.print(
+                Text(f"{more} more groups of {column} are too small; the report names them.", style="yellow")
+            )
 
 
 def _show_against(console: Console, against: "Against") -> None:

@@ -3,6 +3,7 @@ import io
 import re
 import types
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from deepscan.console import (
     input_bound,
     show_ensemble,
     show_outcome,
+    show_trust,
     show_verdicts,
     timeline_table,
     verdict_table,
@@ -25,8 +27,10 @@ from deepscan.ensemble import Ensemble, Entry
 from deepscan.errors import DataError
 from deepscan.fusion import Attention, FusionPolicy, Line
 from deepscan.metrics import Counts, Figure
+from deepscan.metrics.examination import examine
 from deepscan.verdict import Abstention, Evidence, MediaFacts, Part, Region, Score, Uncertainty, Verdict
 from deepscan.watch import LogWatch
+from tests.metrics.samples import judged, random
 
 MARKUP = "[/x] [bold]b :smile:"
 
@@ -215,6 +219,17 @@ def test_an_outcome_is_shown_with_its_account_figures_and_places(tmp_path, files
     assert "no-face" in text
     assert ("No file is called fake or real: the 8 real and 8 fake" in text) == (files == 8)
     assert f"Bundle: {tmp_path}/[b]\nReport: {tmp_path}/report.html\n" in text
+
+
+def test_of_many_groups_that_are_too_small_three_are_named():
+    files = random(60, 0)
+    some = judged(files.label, files.logit, letter=np.array(list("abcdef"))[np.arange(60) % 6])
+    examined = examine(some, OperatingPoint(), np.random.default_rng(0), 0)
+    console = paper()
+    show_trust(console, types.SimpleNamespace(examination=examined, against=None, seen=None))
+    text = " ".join(console.file.getvalue().split())
+    assert [f"letter '{name}', " in text for name in "abcdef"] == [True] * 3 + [False] * 3
+    assert "3 more groups of letter are too small" in text
 
 
 def test_work_is_logged_where_there_is_no_terminal_and_drawn_where_there_is_one():
