@@ -25,7 +25,7 @@ OUTPUTS = tuple(f"stride{stride}" for stride in STRIDES)
 """Names of the graph's outputs, float32 [1, 15, H / stride, W / stride]."""
 
 FILE = "face_finder.onnx"
-SHA256 = "5b036b838a60d8d6d9a9d388b30f13dba95cc5f33dd0bbea7580f6880d6433d7"
+SHA256 = "7e2df3b1f391ae19085b4cac1f8ce6359de20528aa58b0e3389d552b8cc28aff"
 """Hex digest of the file in the package; one with another is refused."""
 
 KEEP = 0.3
