@@ -7,6 +7,7 @@ one network and lengthens that of another by a quarter.
 import copy
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -137,7 +138,11 @@ def fastest(step: Step, recipe: Recipe, steps: int) -> Way:
         step = dataclasses.replace(step, batch=few)
 
     def clock(way: Way) -> tuple[float, float]:
-        first_s, later_s = step.seconds(way)
+        try:
+            first_s, later_s = step.seconds(way)
+        except RuntimeError as error:  # no memory for it, or no compiler on this machine
+            logger.warning("Training steps in %s are not possible here: %s", way, error)
+            return math.inf, math.inf
         logger.info("A training step in %s takes %.3g s.", way, share * later_s)
         return first_s, share * later_s
 

@@ -157,6 +157,22 @@ def test_a_run_is_measured_once_with_a_few_examples_and_loses_no_batch(measured,
     assert (weights - same).norm() < 0.01 * (weights - without_first).norm(), "the same batches were seen"
 
 
+def test_a_way_that_is_not_possible_here_is_not_taken_and_ends_no_run(monkeypatch, caplog):
+    def seconds(step, way):
+        if way.compiled or way.precision == "float32":
+            raise RuntimeError("no compiler")
+        return 0.0, 10.0
+
+    monkeypatch.setattr(ways.Step, "seconds", seconds)
+    trainer = trainer_of(recipe_of())
+    step = ways.Step(
+        module=trainer.task.module, objective=trainer.task.objective, batch=batch_of(0), device=CPU
+    )
+    monkeypatch.setattr(ways, "amp_dtype", lambda setting, device: torch.bfloat16)
+    assert ways.fastest(step, recipe_of(), 10**6) == Way("bfloat16")
+    assert "compiled are not possible here: no compiler" in caplog.text
+
+
 def test_a_resumed_run_goes_on_in_the_way_that_was_taken(measured):
     first = trainer_of(recipe_of())
     weights_after(first)
