@@ -1,7 +1,9 @@
 """Fixtures that several folders of tests share."""
 
+import os
 import pathlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
@@ -20,6 +22,28 @@ RAY_ENVIRONMENT = {
 }
 
 MakeBundle = Callable[..., Bundle]
+CLUSTER = pytest.StashKey[str]()
+SESSION = pytest.StashKey[pytest.Session]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Keep the session, whose exit status is known at the end."""
+    session.config.stash[SESSION] = session
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End this process, and with it the Ray cluster, when the results are told.
+
+    A Ray driver that goes away in order takes native threads down under each other, and died of it after
+    the last of thousands of tests, before their summary. The cluster's processes end with the process that
+    started them.
+    """
+    if (folder := config.stash.get(CLUSTER, None)) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(config.stash[SESSION].exitstatus))
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +59,11 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """One Ray cluster of two CPUs on 127.0.0.1 for all tests that need one."""
+def ray_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One Ray cluster of two CPUs on 127.0.0.1 for all tests that need one.
+
+    It lives until pytest has told its results: see :func:`pytest_unconfigure`.
+    """
     import ray
 
     from deepscan.cluster import ENVIRONMENT, configure_data
@@ -55,6 +82,5 @@ def ray_cluster() -> Iterator[None]:
             _temp_dir=folder,
         )
         configure_data()
+        request.config.stash[CLUSTER] = folder
         yield
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
