@@ -34,7 +34,7 @@ def test_an_override_that_names_nothing_is_refused(wrong):
 
 
 def test_the_finder_is_settled_before_a_run():
-    assert settle(load_builtin().get("cnn"), ()).prep.finder in {"yunet", "haar"}
+    assert settle(load_builtin().get("cnn"), ()).prep.finder in {"yunet", "tiny"}
 
 
 def test_weights_that_do_not_exist_are_refused_before_the_data_are_looked_at(tmp_path):
