@@ -58,6 +58,7 @@ class Card:
             ``deepscan.nn.structure``.
         teachers: Ids of the bundles that it learnt to follow.
         software: Versions that made it.
+        way: How the steps of its training were computed: precision, layout, whether compiled.
         plugin: File name of the plug-in that defines the model; empty = a built-in model.
         schema: Version of this layout.
     """
@@ -84,6 +85,7 @@ class Card:
     structure: tuple[dict[str, Any], ...] = ()
     teachers: tuple[str, ...] = ()
     software: dict[str, str] = dataclasses.field(default_factory=dict)
+    way: str = ""
     plugin: str = ""
     schema: int = SCHEMA
 

@@ -284,7 +284,8 @@ class Teller:
         self.epochs.append(Epoch(report.metrics, report.is_best))
         with tempfile.TemporaryDirectory() as folder:
             directory = pathlib.Path(folder)
-            card = dataclasses.replace(self.job.card, metrics={"validation": report.metrics})
+            figures = {"validation": report.metrics}
+            card = dataclasses.replace(self.job.card, metrics=figures, way=str(trainer.way))
             bundle.write(directory, card, trainer.kept)
             state.save(directory, trainer.progress, **trainer.state_dict())
             (directory / EPOCHS).write_text(json.dumps(self.epochs), encoding="utf-8")

@@ -151,6 +151,7 @@ def train(order: Order, watch: Watch) -> Outcome:
                 tracked.epoch(metrics)
 
             bundle = fit(job, streams, order.resume, on_epoch)
+            watch.stage(f"Its steps were computed in {bundle.card.way}")
             outcome = _finish(order, bundle, data, watch)
             tracked.result(outcome.evaluation.overall, outcome.bundle.path)
         order.place.send()
