@@ -153,8 +153,8 @@ def _in_words(measured: dict[str, float]) -> str:
 
 def _unknown(media: Media) -> str:
     return (
-        f"Nose and mouth of the face in {media.facts.name!r} were not found, as its pose needs: fetch the "
-        "asset 'yunet', whose finder finds them."
+        f"Nose and mouth of the face in {media.facts.name!r} were not found, or fit no head, and its pose "
+        "needs them; give a picture of the face from the front."
     )
 
 
