@@ -14,6 +14,7 @@ import typer
 from deepscan.cli import (
     auditing,
     benchmarking,
+    cards,
     data,
     ensembles,
     evaluating,
@@ -40,6 +41,7 @@ app.add_typer(evaluating.app)
 app.add_typer(tuning.app)
 app.add_typer(judging.app)
 app.add_typer(reporting.app)
+app.add_typer(cards.app)
 app.add_typer(scoring.app)
 app.add_typer(optimizing.app)
 app.add_typer(shrinking.app)
