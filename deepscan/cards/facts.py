@@ -30,8 +30,8 @@ def purpose(card: Card) -> Section:
         blocks=(
             Text(
                 text=f"{card.name} states how likely a file is fake. It looks at: {modality.summary} The "
-                "answer is a probability and, by its operating point, real, fake or inconclusive; a file that "
-                "it cannot judge gets no number but the reason."
+                "answer is a probability and, by its operating point, real, fake or inconclusive; a file "
+                "that it cannot judge gets no number but the reason."
             ),
             Text(text="It is meant to help people who examine media. What it is not for:"),
             Items(items=NOT_FOR),
@@ -166,7 +166,8 @@ def limits(card: Card) -> Section:
         items.append("How good it is on a test split is not known: rely on no answer of it.")
     elif files < FEW_FILES:
         items.append(
-            f"Its test split has {files} files of {counts.get('sources', UNKNOWN)} sources: mind the intervals."
+            f"Its test split has {files} files of {counts.get('sources', UNKNOWN)} sources: mind the "
+            "intervals."
         )
     generators = card.data.get("counts", {}).get("train", {}).get("generators", {})
     known = ", ".join(public(name) or "(not named)" for name in generators)

@@ -190,7 +190,7 @@ for seed in range(first, first + 12):
 
 def test_a_file_that_does_not_decode_is_no_sound_one(tmp_path):
     whole = wav(speech(1.0))
-    for name, data in (("cut.png", noise()[:900]), ("cut.wav", whole[: len(whole) // 3])):
+    for name, data in (("cut.png", noise()[:900]), ("cut.wav", whole[:44])):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(CorruptMediaError):
             sound(tmp_path / name)
