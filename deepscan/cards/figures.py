@@ -111,7 +111,9 @@ def _overall(figures: Mapping[str, Any], caption: str) -> Table:
     rows = tuple(
         (NAMES.get(name, name), figure(values), meanings.get(name, "")) for name, values in figures.items()
     )
-    return Table(columns=("figure", "value, 95 % interval", "meaning"), rows=rows, caption=caption)
+    return Table(
+        columns=("figure", "value, 95 % interval", "meaning"), rows=rows, caption=caption, asides=(2,)
+    )
 
 
 def _evaluated(measured: Measured) -> Section:

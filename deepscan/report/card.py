@@ -54,6 +54,7 @@ class Table:
         rows: As many cells each; the first names the row.
         caption: What the rows are; empty = the section's title says it.
         numbers: Places of the columns that hold numbers.
+        asides: Places of the columns that a narrow screen leaves out.
         scale_low: Where the scale of drawn figures begins; they end at 1.
         folded: Whether the page shows the caption alone until somebody opens it.
     """
@@ -62,6 +63,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     numbers: tuple[int, ...] = ()
+    asides: tuple[int, ...] = ()
     scale_low: float = 0.0
     folded: bool = False
 
@@ -95,7 +97,9 @@ class CardPage:
 def render_card(page: CardPage) -> str:
     """Return the card as the text of one HTML file, which runs no script and fetches nothing."""
     template = environment().get_template("card.html.j2")
-    return template.render(page=page, kind=_kind, drawn=_drawn, cell=cell_text, is_figure=_is_figure)
+    return template.render(
+        page=page, kind=_kind, drawn=_drawn, cell=cell_text, is_figure=_is_figure, kinds=_kinds
+    )
 
 
 def card_markdown(page: CardPage) -> str:
@@ -143,6 +147,13 @@ def _plain(text: str) -> str:
 
 def _kind(block: Block) -> str:
     return type(block).__name__
+
+
+def _kinds(table: Table, place: int) -> str:
+    """Return the classes of a cell, for the style sheet."""
+    return " ".join(
+        name for name, places in (("number", table.numbers), ("wide faint", table.asides)) if place in places
+    )
 
 
 def _is_figure(cell: Cell) -> bool:

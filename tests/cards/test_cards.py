@@ -278,9 +278,9 @@ def test_an_evaluation_is_told_whole(full, evaluation):
 def test_mistakes_are_the_surest_ones_described_by_their_rows(full, evaluation):
     told_of = section(whole(full, [evaluation]), "Known failures")
     lines = [line for line in told_of.splitlines() if ".png" in line]
-    assert lines[0] == "| real/00.png | 0.9975 | fake | 0 | - | old |"
+    assert lines[0] == "| real/00.png | 0.9975 | fake | people/0 | - | old |"
     wrong_fakes = [line for line in lines if line.startswith("| fake/")]
-    assert wrong_fakes[0] == "| fake/01.png | 0.0009 | real | 0 | <b>GAN</b> | old |"
+    assert wrong_fakes[0] == "| fake/01.png | 0.0009 | real | people/0 | <b>GAN</b> | old |"
     assert all(
         len(part) <= failures.MOST_MISTAKES for part in (wrong_fakes, lines[: len(lines) - len(wrong_fakes)])
     )

@@ -168,13 +168,13 @@ def test_files_of_another_kind_are_abstained_from_and_records_are_kept_by_modali
 
 def test_an_ensemble_is_one_judge_with_an_id_of_its_own(kept, bundles, tmp_path):
     path = tmp_path / "both.json"
-    policy = FusionPolicy(method="mean", threshold=0.0)
+    policy = FusionPolicy(method="mean", threshold=0.01)
     Ensemble(entries=tuple(entry(bundles[name], path) for name in ("fake", "real")), policy=policy).save(path)
     report, judge = checked(kept, path)
     assert report.bundle.startswith("both-")
     assert len(judge.detectors) == 2
     assert [each.now.outcome for each in report.files] == ["right", "right", "wrong"]
-    again = dataclasses.replace(Ensemble.load(path), policy=FusionPolicy(method="mean", threshold=1.0))
+    again = dataclasses.replace(Ensemble.load(path), policy=FusionPolicy(method="mean", threshold=0.99))
     again.save(path)
     assert checked(kept, path)[0].bundle != report.bundle
 
