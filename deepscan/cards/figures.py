@@ -129,12 +129,43 @@ def _evaluated(measured: Measured) -> Section:
     blocks.append(
         _overall(found["overall"], _rests("measured", counts).replace("On the measured split", "All"))
     )
+    blocks.append(_confusion(found["confusion"], found["threshold"]))
     groups = {"generator": found["by_generator"], **found["by_group"]}
     for column, parts in groups.items():
         if parts:
             blocks.append(_slices(measured, column, parts))
-    blocks += _examined(measured)
+    blocks += [*_examined(measured), *_against(values.get("against"))]
     return Section(title=f"Measured: {public(measured.name)}", blocks=tuple(blocks))
+
+
+def _confusion(cells: Mapping[str, int], threshold: float) -> Table:
+    rows = tuple(
+        (f"is {kind}", *(f"{cells[f'{kind}_called_{called}']:,}" for called in ("real", "fake")))
+        for kind in ("real", "fake")
+    )
+    caption = f"Files at the threshold {threshold:.3f}, where every file is called something"
+    return Table(columns=("", "called real", "called fake"), rows=rows, numbers=(1, 2), caption=caption)
+
+
+def _against(against: Mapping[str, Any] | None) -> list[Block]:
+    """Return how a bundle compares with another that judged the same files."""
+    if not against:
+        return []
+    found = against["comparison"]
+    names = {"AUC": "bootstrap", "AUC, DeLong": "delong", "accuracy": "accuracy"}
+    rows = tuple(
+        (f"difference of {name}", figure(found[key]["figure"]), _figure_text(found[key]["p"]))
+        for name, key in names.items()
+    )
+    right = found["mcnemar"]
+    caption = f"This one less {against['bundle']}, on the {found['counts']['files']:,} files that both judged"
+    return [
+        Table(columns=("", "value, 95 % interval", "p if there were none"), rows=rows, caption=caption),
+        Text(
+            text=f"Right here only: {right['only_first']} files; there only: {right['only_second']} "
+            f"(McNemar: p = {right['p']:.3g})."
+        ),
+    ]
 
 
 def _slices(measured: Measured, column: str, parts: Mapping[str, Any]) -> Table:

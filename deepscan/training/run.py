@@ -265,7 +265,9 @@ def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch, start_s: 
     history = tuple(read_history(order.out / HISTORY))
     tested = summary(outcome.evaluation) | {"verdicts": verdicts(outcome.judged, bundle.card.operating)}
     training = course(start_s, order.workers, len(history), order.resume)
-    bundle = bundle.amend(metrics=bundle.card.metrics | {"test": tested}, training=training)
+    # Here and not on the card of the job: trackers log that one, and names of generators are no parameters.
+    told = bundle.card.data | composition(data.ledger, order.origin.seed)
+    bundle = bundle.amend(metrics=bundle.card.metrics | {"test": tested}, training=training, data=told)
     validation = calibrated(bundle, validation)
     copies = overlap(bundle.card.seen, data.ledger.filter(pc.field("split") == "test"), False)
     outcome = dataclasses.replace(outcome, bundle=bundle, validation=validation, history=history, seen=copies)
@@ -363,7 +365,6 @@ def _card(order: Order, settings: Settings, data: DataSet) -> Card:
             "status": account(data.ledger),
             **({"shared_sources": len(shared)} if (shared := shared_sources(data.ledger)) else {}),
             **pseudo_fakes_told(settings.recipe, data),
-            **composition(data.ledger, order.origin.seed),
         },
         parent=parent.card.id if (parent := donor(order.init)) else "",
         teachers=tuple(Bundle.read(path).card.id for path in order.teachers),

@@ -18,8 +18,9 @@ from deepscan.datasets.judged import as_predictions
 from deepscan.ensemble import Ensemble, entry
 from deepscan.errors import ConfigError, DataError, StorageError
 from deepscan.fusion import FusionPolicy
-from deepscan.metrics import Figure, evaluate
+from deepscan.metrics import Figure, Predictions, evaluate
 from deepscan.metrics.examination import examine
+from deepscan.metrics.paired import Against, compare
 from deepscan.modalities.catalog import load_builtin
 from deepscan.report.card import (
     CardPage,
@@ -269,10 +270,34 @@ def test_an_evaluation_is_told_whole(full, evaluation):
         )
     assert "| <b>GAN</b> | 10 | 9 |" in told_of
     assert "By phone" in told_of
+    cells = values["evaluation"]["confusion"]
+    assert f"| is fake | {cells['fake_called_real']} | {cells['fake_called_fake']} |" in told_of
+    assert "difference of AUC" not in told_of
     assert "Decisions by source: the lowest of" in told_of
     assert "Differences by phone" in told_of
     cllr = values["examination"]["costs"]["cllr"]
     assert f"| Cllr | {cllr['value']:.3f} " in told_of
+
+
+def test_a_comparison_with_another_bundle_is_told(full, evaluation):
+    labels, rng = np.arange(40) % 2, np.random.default_rng(1)
+    logits = [labels + rng.normal(size=40) * spread for spread in (0.5, 2.0)]
+    names = np.asarray([str(number // 2) for number in range(40)])
+    files = [
+        Predictions(
+            label=labels, logit=each, probability=1 / (1 + np.exp(-each)), source=names, generator=names
+        )
+        for each in logits
+    ]
+    compared = compare(files[0], files[1], (0.5, 0.5), rng, 50)
+    against = Against(bundle="older-1", only_first=0, only_second=0, comparison=compared)
+    path = evaluation / "evaluation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"against": dataclasses.asdict(against)}))
+    told_of = section(whole(full, [evaluation]), "Measured: others")
+    difference = compared.delong.figure
+    assert "This one less older-1, on the 40 files that both judged" in told_of
+    assert f"| difference of AUC, DeLong | {difference.value:.3f} ({difference.low:.3f} to" in told_of
+    assert f"Right here only: {compared.mcnemar.only_first} files" in told_of
 
 
 def test_mistakes_are_the_surest_ones_described_by_their_rows(full, evaluation):
