@@ -10,7 +10,7 @@ from deepscan.cards.figures import figure, share
 from deepscan.ensemble import Ensemble
 from deepscan.errors import ConfigError, StorageError
 from deepscan.metrics import Figure
-from deepscan.report.card import Cell, Table, table_markdown
+from deepscan.report.card import Cell, Table, cell_text, table_markdown
 from deepscan.report.wording import size
 
 BEGIN, END = "<!-- card: begin -->", "<!-- card: end -->"
@@ -26,6 +26,8 @@ COLUMNS = (
     "ms a file",
 )
 ABSENT = "-"
+INHERITED = " *"
+NOTE = "\n\n\\* measured on the bundle that this one was made of."
 NO_FIGURE = Figure(value=None, low=None, high=None)
 
 
@@ -44,7 +46,8 @@ def table(paths: Sequence[pathlib.Path], speeds: Mapping[str, float]) -> str:
     """
     rows = tuple(_ensemble_row(path) if path.is_file() else _row(path, speeds) for path in paths)
     whole = Table(columns=COLUMNS, rows=rows, numbers=(3, 8))
-    return f"{BEGIN}\n{table_markdown(whole)}\n{END}"
+    inherited = any(isinstance(cell, str) and cell.endswith(INHERITED) for row in rows for cell in row)
+    return f"{BEGIN}\n{table_markdown(whole)}{NOTE if inherited else ''}\n{END}"
 
 
 def put_into(page: pathlib.Path, text: str) -> None:
@@ -72,16 +75,14 @@ def _row(path: pathlib.Path, speeds: Mapping[str, float]) -> tuple[Cell, ...]:
     bundle = Bundle.read(path)
     card, tested = bundle.card, bundle.card.metrics.get("test", {})
     wrong, silent = _decisions(tested.get("verdicts"))
+    figures = [_figure(tested, "auc"), _figure(tested, "eer"), wrong, silent]
     model = card.model if card.weights_format == "eager" else f"{card.model}, {card.weights_format}"
     return (
         card.id,
         card.modality,
         model,
         size(_bytes(bundle)),
-        _figure(tested, "auc"),
-        _figure(tested, "eer"),
-        wrong,
-        silent,
+        *(_inherited(each) if card.change else each for each in figures),
         f"{speeds[card.id]:.0f}" if card.id in speeds else ABSENT,
     )
 
@@ -101,6 +102,11 @@ def _ensemble_row(path: pathlib.Path) -> tuple[Cell, ...]:
         ABSENT,
         ABSENT,
     )
+
+
+def _inherited(figure: Figure) -> Cell:
+    """Mark a figure that was measured on the parent of a bundle."""
+    return figure if figure.value is None else cell_text(figure) + INHERITED
 
 
 def _bytes(bundle: Bundle) -> int:

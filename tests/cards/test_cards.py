@@ -465,6 +465,14 @@ def test_the_table_has_a_row_for_each_with_its_figures(full, ensemble, tmp_path)
     )
 
 
+def test_figures_of_the_parent_are_marked_in_the_table(full):
+    assert "\\*" not in table.table([full.path], {})
+    made = full.amend(change={"step": "quantize"}, parent="tiny-0")
+    text = table.table([made.path], {})
+    assert "| 0.912 (0.871 to 0.944) \\* |" in text
+    assert text.endswith(f"\n\n\\* measured on the bundle that this one was made of.\n{table.END}")
+
+
 def test_the_table_replaces_what_stands_between_the_markers(tmp_path):
     page = tmp_path / "README.md"
     page.write_text(f"head\n\n{table.BEGIN}\nold\n{table.END}\n\ntail\n")
