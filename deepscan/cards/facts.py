@@ -123,8 +123,8 @@ def protocol(card: Card) -> Section:
     if card.change:
         step = card.change.get("step", UNKNOWN)
         items.append(
-            f"It was made of {card.parent or UNKNOWN} by the step {step!r}. Figures of the validation and the "
-            "test split, where there are any, are those of that one."
+            f"It was made of {card.parent or UNKNOWN} by the step {step!r}. Figures of the validation and "
+            "the test split, where there are any, are those of that one."
         )
     blocks: tuple[Block, ...] = (Items(items=tuple(items)),)
     if shared := card.data.get("shared_sources"):
