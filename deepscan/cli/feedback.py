@@ -88,7 +88,7 @@ def show(set_dir: SetDir = None, as_json: Json = False) -> None:
             case.source,
             case.generator,
             case.added,
-            _said(case.said, case.said_probability, case.said_by),
+            _said(case.said, case.said_probability),
             case.note,
         )
         for case in cases
@@ -108,7 +108,6 @@ def remove(
         say(f"Removed: {case.sha256[:12]} {case.name}")
 
 
-def _said(label: str, probability: float | None, bundle: str) -> str:
-    if not bundle:
-        return ""
-    return f"{label}{'' if probability is None else f' {probability:.3f}'} by {bundle}"
+def _said(label: str, probability: float | None) -> str:
+    """Return what a bundle said; which one it was has no room in a table, the JSON tells it."""
+    return label if probability is None else f"{label} {probability:.3f}"
