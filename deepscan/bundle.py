@@ -49,6 +49,7 @@ class Card:
         reference: How validation files scored and were prepared, to see whether served ones do alike; empty
             = nobody wrote it down.
         recipe: Training settings.
+        training: How the run went: its ``time_s``, ``workers``, ``epochs``, and whether it was ``resumed``.
         data: Digest and counts of the training data.
         seen: Fingerprints of the files and sources that trained or chose it; see ``deepscan.datasets.seen``.
         metrics: Figures by split, each with the split's size.
@@ -77,6 +78,7 @@ class Card:
     reliability: Reliability | None = None
     reference: Reference = ()
     recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     seen: dict[str, str] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -32,6 +32,7 @@
     ├── ResourceError            the cluster cannot hold what was asked of it
     │   └── StalledError         work on it has stood still for too long
     ├── StorageError             files cannot be listed, read or written where they are or should be
+    ├── RegressionError          a bundle is wrong about files that the accepted one was right about
     ├── TrainingError            training cannot go on (diverged, or nothing to learn from)
     └── ServiceError             the service cannot answer, or not now
         ├── OverloadedError      its queues are full; ask again later
@@ -186,6 +187,10 @@ class StalledError(ResourceError):
 
 class StorageError(DeepscanError):
     """Files cannot be listed, read or written where they are or should be."""
+
+
+class RegressionError(DeepscanError):
+    """A bundle is wrong about files of the regression set that the accepted one was right about."""
 
 
 class TrainingError(DeepscanError):

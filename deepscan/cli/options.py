@@ -67,6 +67,10 @@ Camera = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
 
+SetDir = Annotated[
+    pathlib.Path | None, typer.Option(help="Folder of the regression set; default: DEEPSCAN_REGRESSION.")
+]
+
 
 def _absolute(location: str) -> str:
     from deepscan.storage import absolute

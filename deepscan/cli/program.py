@@ -23,6 +23,7 @@ EXIT_CODES: dict[type[DeepscanError], int] = {
     errors.TrainingError: 8,
     errors.ServiceError: 9,
     errors.StorageError: 10,
+    errors.RegressionError: 11,
 }
 INTERRUPTED = 130
 

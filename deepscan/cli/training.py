@@ -12,7 +12,6 @@ from deepscan.cli.options import (
     AllowLeaks,
     CalibrationKind,
     Data,
-    Device,
     DryRun,
     Fusion,
     Materialize,
@@ -34,7 +33,6 @@ from deepscan.cli.options import (
     use_plugin,
 )
 from deepscan.cli.program import console, say
-from deepscan.cli.robustness import Deliveries, Ensemble, Files, Robustness, asked_of, show
 from deepscan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -224,75 +222,6 @@ def crossvalidate(
     with watching(console) as watch:
         result = run(given, watch)
     show_folds(console, result, out)
-
-
-@app.command()
-def evaluate(
-    bundle: Annotated[pathlib.Path, typer.Option(help="Bundle directory.")],
-    data: Data,
-    out: Annotated[pathlib.Path, typer.Option(help="Folder for the report.")],
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Split to measure on.")] = "test",
-    against: Annotated[
-        pathlib.Path | None, typer.Option(help="Bundle to compare with, on the same files.")
-    ] = None,
-    by: Annotated[
-        list[str] | None, typer.Option(help="Column of yours to measure by; may be repeated.")
-    ] = None,
-    seen: Annotated[
-        Literal["refuse", "leave-out", "count"],
-        typer.Option(help="What becomes of files that trained or chose the bundle."),
-    ] = "refuse",
-    asv_rates: Annotated[
-        pathlib.Path | None, typer.Option(help="JSON of a speaker verifier's error rates, for the t-DCF.")
-    ] = None,
-    where: Where = None,
-    source_pattern: SourcePattern = None,
-    store: Store = None,
-    max_bad: MaxBad = 0.1,
-    robustness: Robustness = False,
-    deliveries: Deliveries = None,
-    files: Files = None,
-    ensemble: Ensemble = False,
-    device: Device = "auto",
-    plugin: Plugin = None,
-    address: Address = None,
-) -> None:
-    """Measure a bundle on a split of a data set; writes JSON, predictions and a report into OUT.
-
-    Data without splits are all measured; the ledger.parquet of a run has the splits of that run. Files that
-    the bundle learnt from, or that chose its epoch or threshold, are refused; see --seen.
-    With --robustness the files are judged again after compression, scaling, noise and so on.
-    """
-    from deepscan.cluster import connected
-    from deepscan.console import show_outcome, watching
-    from deepscan.evaluation import Asked, Judging, publish
-    from deepscan.measuring import Measuring, look, measure, read_verifier
-    from deepscan.robustness.assess import assess_robustness
-
-    use_plugin(plugin)
-    asked = asked_of(robustness, deliveries, files, ensemble)
-    verifier = read_verifier(asv_rates) if asv_rates else None
-    origin = origin_of(data, where, source_pattern, store, max_bad)
-    order = Measuring(
-        bundle=bundle,
-        origin=dataclasses.replace(origin, fractions=None),
-        out=out,
-        split=split,
-        against=against,
-        on_seen=seen,
-        asked=Asked(by=tuple(by or ()), verifier=verifier),
-        judging=Judging(device=device, plugin=plugin),
-    )
-    found = look(order)
-    with watching(console) as watch, connected(address):
-        outcome = measure(order, found, watch)
-        publish(outcome, out)
-        delivered = asked and assess_robustness(
-            outcome.bundle, outcome.judged, asked, order.judging, out, watch
-        )
-    show_outcome(console, outcome, out)
-    if delivered:
-        show(delivered, out)
 
 
 @app.command()

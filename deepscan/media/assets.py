@@ -1,7 +1,7 @@
 """Model files of others that deepscan needs: fetched once from a public address, checked, kept in a cache.
 
 ``DEEPSCAN_ASSETS`` names a folder that already holds them (a mirror, for machines without internet);
-``DEEPSCAN_HOME`` moves the cache.
+``DEEPSCAN_HOME`` moves the cache, and ``DEEPSCAN_REGRESSION`` the regression set.
 """
 
 import dataclasses
@@ -77,23 +77,27 @@ class Places:
         cache: Folder that ``fetch`` fills with assets.
         prepared: Folder of the prepared stores.
         batches: File of the batch sizes that models run best with.
+        regression: Folder of the regression set, which is no cache: nobody can make it again.
     """
 
     mirror: pathlib.Path | None
     cache: pathlib.Path
     prepared: pathlib.Path
     batches: pathlib.Path
+    regression: pathlib.Path
 
 
 def places() -> Places:
-    """Read where things live from the environment: ``DEEPSCAN_ASSETS`` and ``DEEPSCAN_HOME``."""
-    mirror = os.environ.get("DEEPSCAN_ASSETS")
-    home = pathlib.Path(os.environ.get("DEEPSCAN_HOME") or platformdirs.user_cache_dir("deepscan"))
+    """Read where things live: ``DEEPSCAN_ASSETS``, ``DEEPSCAN_HOME`` and ``DEEPSCAN_REGRESSION``."""
+    mirror, chosen = os.environ.get("DEEPSCAN_ASSETS"), os.environ.get("DEEPSCAN_HOME")
+    home = pathlib.Path(chosen or platformdirs.user_cache_dir("deepscan"))
+    lasting = pathlib.Path(chosen or platformdirs.user_data_dir("deepscan"))
     return Places(
         mirror=pathlib.Path(mirror) if mirror else None,
         cache=home / "assets",
         prepared=home / "prepared",
         batches=home / "batch_sizes.json",
+        regression=pathlib.Path(os.environ.get("DEEPSCAN_REGRESSION") or lasting / "regression"),
     )
 
 

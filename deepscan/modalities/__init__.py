@@ -118,6 +118,7 @@ class Modality:
         augment: Random training-time change of one Example; draws only from the generator given.
         aggregate: Logits of a file's parts, float32 [P] -> the file's logit.
         locate: Where in the media an Example comes from.
+        limits: Sentences on what detectors of this kind should not be relied on for; cards tell them.
         example: What a file of this kind is, made up, for pages that document the service.
         moments: Where in the media the moments of an Example are that a model tells apart: ``(example,
             count) -> regions``, at most ``count``, those of the first moments. None = there are none.
@@ -135,6 +136,7 @@ class Modality:
     aggregate: Callable[[NDArray[np.float32]], float]
     locate: Callable[[Example], Region]
     example: MediaFacts
+    limits: tuple[str, ...] = ()
     moments: Callable[[Example, int], list[Region]] | None = None
     forgeries: Mapping[str, Forgery] = dataclasses.field(default_factory=dict)
     shown: Callable[[Example, Any, tuple[int, int]], list[Box]] | None = None

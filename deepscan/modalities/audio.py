@@ -318,6 +318,11 @@ MODALITIES.register(
         augment=augment_sound,
         aggregate=_aggregate,
         locate=_locate,
+        limits=(
+            "Telephone lines, noise, reverberation, music and low bit rates hide what it looks for.",
+            "It does not know whose voice it is, so that an impersonator is a real voice to it.",
+            "Languages and recording devices that are not in its training data may be judged worse.",
+        ),
         example=MediaFacts(
             name="voice.wav",
             kind="audio",

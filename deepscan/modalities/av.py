@@ -311,6 +311,11 @@ MODALITIES.register(
         augment=augment_av,
         aggregate=_aggregate,
         locate=_locate,
+        limits=(
+            "It looks at whether lips and voice go together: a clip that was made as a whole may pass.",
+            "Dubbing, and sound that a file or a player moved against the picture, look like forgery to it.",
+            "It needs one speaker whose mouth is seen; singing, masks and turned heads are judged worse.",
+        ),
         example=MediaFacts(
             name="talk.mp4",
             kind="video",

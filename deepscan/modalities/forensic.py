@@ -182,6 +182,11 @@ MODALITIES.register(
         augment=augment_measures,
         aggregate=lambda logits: float(np.mean(logits)),
         locate=_locate,
+        limits=(
+            "Its measurements are of the file: every tool that writes it anew leaves and removes traces.",
+            "An edited file is no deepfake, and a deepfake stored like other files may look ordinary.",
+            "It looks at no faces and at no voices.",
+        ),
         example=MediaFacts(
             name="photo.jpg",
             kind="image",

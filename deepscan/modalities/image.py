@@ -348,6 +348,11 @@ MODALITIES.register(
         aggregate=_aggregate,
         locate=_locate,
         shown=_shown,
+        limits=(
+            "Small faces, heavy compression, blur and pictures of screens hide the traces that it looks for.",
+            "A face that was drawn, painted or rendered openly is no deepfake, and it cannot tell that.",
+            "Filters of cameras and apps that smooth or reshape faces may look like forgery.",
+        ),
         example=MediaFacts(
             name="photo.jpg",
             kind="image",

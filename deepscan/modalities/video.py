@@ -308,6 +308,11 @@ MODALITIES.register(
         aggregate=_aggregate,
         locate=_locate,
         shown=_shown,
+        limits=(
+            "It looks at some frames of a clip, not at all: a forgery of a few moments may lie between them.",
+            "Faces that turn away, are small or are lost between cuts are judged worse, or not at all.",
+            "Re-encoding by messengers and sites removes the traces that it looks for.",
+        ),
         example=MediaFacts(
             name="clip.mp4",
             kind="video",

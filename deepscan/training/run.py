@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import pathlib
+import time
 from collections.abc import Iterator
 from importlib import metadata
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -47,6 +48,7 @@ from deepscan.training.record import BEST, HISTORY, Place, read_history
 from deepscan.training.settings import Settings, keep_or_compare, settle
 from deepscan.training.start import check_init, donor
 from deepscan.training.teach import common_prep
+from deepscan.training.told import composition, course, pseudo_fakes_told, verdicts
 from deepscan.training.trackers import Opening
 from deepscan.watch import Watch
 
@@ -120,6 +122,7 @@ def train(order: Order, watch: Watch) -> Outcome:
         StorageError: The folder cannot be written to, or its disk is full.
         TrainingError: Training failed.
     """
+    start_s = time.perf_counter()
     if order.plugin:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
@@ -152,7 +155,7 @@ def train(order: Order, watch: Watch) -> Outcome:
 
             bundle = fit(job, streams, order.resume, on_epoch)
             watch.stage(f"Its steps were computed in {bundle.card.way}")
-            outcome = _finish(order, bundle, data, watch)
+            outcome = _finish(order, bundle, data, watch, start_s)
             tracked.result(outcome.evaluation.overall, outcome.bundle.path)
         order.place.send()
         return outcome
@@ -250,7 +253,7 @@ def assemble(order: Order, settings: Settings, data: DataSet, resources: Resourc
     return job, streams
 
 
-def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcome:
+def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch, start_s: float) -> Outcome:
     judging = Judging(plugin=order.plugin, device="cpu" if order.device == "cpu" else "auto")
     watch.stage("Judging the validation and the test split")
     judged = predictions(bundle, data, ("val", "test"), judging)
@@ -260,8 +263,12 @@ def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch) -> Outcom
     parent = donor(order.init)
     bundle = bundle.amend(seen=remember(data.ledger, parent.card.seen if parent else None))
     outcome = assess(bundle, data, "test", calibrated(bundle, test), judging)
-    bundle = bundle.amend(metrics=bundle.card.metrics | {"test": summary(outcome.evaluation)})
     history = tuple(read_history(order.out / HISTORY))
+    tested = summary(outcome.evaluation) | {"verdicts": verdicts(outcome.judged, bundle.card.operating)}
+    training = course(start_s, order.workers, len(history), order.resume)
+    # Here and not on the card of the job: trackers log that one, and names of generators are no parameters.
+    told = bundle.card.data | composition(data.ledger, order.origin.seed)
+    bundle = bundle.amend(metrics=bundle.card.metrics | {"test": tested}, training=training, data=told)
     validation = calibrated(bundle, validation)
     copies = overlap(bundle.card.seen, data.ledger.filter(pc.field("split") == "test"), False)
     outcome = dataclasses.replace(outcome, bundle=bundle, validation=validation, history=history, seen=copies)
@@ -358,21 +365,13 @@ def _card(order: Order, settings: Settings, data: DataSet) -> Card:
             "files": {name: splits.count(name) for name in ("train", "val", "test")},
             "status": account(data.ledger),
             **({"shared_sources": len(shared)} if (shared := shared_sources(data.ledger)) else {}),
-            **_told_of_pseudo_fakes(settings.recipe, data),
+            **pseudo_fakes_told(settings.recipe, data),
         },
         parent=parent.card.id if (parent := donor(order.init)) else "",
         teachers=tuple(Bundle.read(path).card.id for path in order.teachers),
         software={name: metadata.version(name) for name in SOFTWARE},
         plugin=order.plugin.name if order.plugin else "",
     )
-
-
-def _told_of_pseudo_fakes(recipe: Recipe, data: DataSet) -> dict[str, Any]:
-    """Say on the card what was learnt from, and judged on, pseudo-fakes."""
-    if data.reader.pseudo is None:
-        return {}
-    judged = [name for name in ("val", "test") if data.forges(name)]
-    return {"pseudo_fakes": {"kind": recipe.pseudo.kind, "splits": ["train", *judged]}}
 
 
 def _keep_or_compare(order: Order, settings: Settings, data: DataSet) -> None:

@@ -29,7 +29,7 @@ LAYERS = (
     {"cluster"},
     {"datasets", "report"},
     {"evaluation"},
-    {"robustness", "scoring", "training", "assembly", "measuring"},
+    {"robustness", "scoring", "training", "assembly", "measuring", "feedback", "cards"},
     {"tuning", "optimize", "serving", "series", "crossvalidation", "finder"},
     {"console", "demo", "client"},
     {"cli"},

@@ -213,6 +213,20 @@ def test_the_bundle_explains_itself(finished):
     assert Bundle.read(outcome.bundle.path).card == card
 
 
+def test_the_card_tells_of_the_run_and_of_what_the_data_are_made(finished):
+    _, outcome, watch = finished
+    card = outcome.bundle.card
+    assert card.training["time_s"] > 0
+    assert card.training["epochs"] == len(watch.epochs)
+    assert not card.training["resumed"]
+    counts = card.data["counts"]
+    assert {name: each["files"] for name, each in counts.items()} == card.data["files"]
+    assert all(sum(each["generators"].values()) == each["fake"] for each in counts.values())
+    said = card.metrics["test"]["verdicts"]
+    assert sum(sum(each.values()) for each in said.values()) == counts["test"]["files"]
+    assert isinstance(card.data["split_seed"], int)
+
+
 def test_calibration_and_threshold_come_from_validation_alone(finished, data):
     """The same calibration results from the validation rows of the ledger, judged in this process."""
     from deepscan.calibration import fit, fit_operating_point

@@ -1,0 +1,1 @@
+"""Learning from mistakes: files whose truth somebody knows, which every new bundle is checked on."""
