@@ -221,7 +221,7 @@ def sound_files(count: int, seed: int) -> Iterator[tuple[str, str, bytes]]:
 
 
 def clip_files(count: int, seed: int) -> Iterator[tuple[str, str, bytes]]:
-    """Yield kind, name and bytes of clips: each kind of picture, moved about, over each kind of sound by turns."""
+    """Yield kind, name and bytes of clips: kinds of pictures that move, with kinds of sound by turns."""
     sounds = list(SOUNDS.values())
     for kind, make in PICTURES.items():
         for number in range(count):

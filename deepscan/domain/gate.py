@@ -59,7 +59,7 @@ class Gate:
         statistics: Names of S statistics.
         knots: Of each, the values that the shares ``LEVELS`` of validation files do not exceed, rising.
         precision: Upper triangle, row by row, of the inverse covariance of the mapped statistics.
-        threshold: Distance from which on a file is out of domain.
+        threshold: Distance beyond which a file is out of domain.
         rate: Share of files like those of validation that may be gated, in (0, 1).
         files: Validation files that it was fitted to.
         held_out: Share of these that the threshold gates when judged by the files of other sources.
@@ -99,9 +99,18 @@ class Gate:
             msg = f"A gate needs a threshold above 0 and a rate in (0, 1), not {self.threshold}, {self.rate}."
             raise ConfigError(msg)
 
-    def place(self, told: Mapping[str, float]) -> Place:
-        """Return where a file of these statistics lies; one that is missing counts as usual."""
-        value_S = np.array([told.get(name, math.nan) for name in self.statistics])
+    def values(self, examples: Sequence[Mapping[str, NDArray[Any]]], names: Sequence[str]) -> Floats:
+        """Return the statistics of a file, float64 [S], NaN = not told.
+
+        Args:
+            examples: Those of the file, at least one.
+            names: The columns that the model's features are made of, ``Prep.needs``.
+        """
+        told = [traits.of_example(example, names) for example in examples]
+        return median([np.array([each.get(name, math.nan) for name in self.statistics]) for each in told])
+
+    def place(self, value_S: Floats) -> Place:
+        """Return where a file of these statistics lies; one that it does not tell counts as usual."""
         normal_S = mapped(value_S[None], np.array(self.knots))[0]
         worst = int(np.argmax(abs(normal_S)))
         return Place(
@@ -112,36 +121,47 @@ class Gate:
             usual=(self.knots[worst][0], self.knots[worst][-1]),
         )
 
-    def check(self, examples: Sequence[Mapping[str, NDArray[Any]]], names: Sequence[str]) -> None:
-        """Let a prepared file pass, or refuse it.
-
-        Args:
-            examples: Those of one file, at least one.
-            names: The columns that the model's features are made of, ``Prep.needs``.
-
-        Raises:
-            OutOfDomainError: It is farther from the validation files than the threshold.
-        """
-        self.pass_or_raise(traits.of_file(examples, names))
-
-    def pass_or_raise(self, told: Mapping[str, float]) -> None:
-        """Let a file of these statistics pass, or refuse it.
-
-        Raises:
-            OutOfDomainError: It is farther from the validation files than the threshold.
-        """
-        place = self.place(told)
+    def refusal(self, value_S: Floats) -> OutOfDomainError | None:
+        """Return why a file of these statistics is not judged; None where it is."""
+        place = self.place(value_S)
         if place.distance <= self.threshold:
-            return
+            return None
         low, high = place.usual
         side = "above" if place.deviations > 0 else "below"
-        msg = (
-            f"It is unlike the files that this detector was chosen on: distance {place.distance:.2f}, where "
-            f"{1 - self.rate:.4g} of files like those keep below {self.threshold:.2f}. Farthest out is "
-            f"{place.statistic}: {place.value:.3g}, {abs(place.deviations):.1f} standard deviations {side} "
-            f"the usual ({low:.3g} to {high:.3g})."
+        return OutOfDomainError(
+            f"It is unlike the files that this detector was chosen on: its distance is {place.distance:.2f}; "
+            f"{1 - self.rate:.1%} of files like those stay within {self.threshold:.2f}. Farthest out is "
+            f"{place.statistic}, {place.value:.3g}: {abs(place.deviations):.1f} standard deviations {side} "
+            f"what is usual ({low:.3g} to {high:.3g}). Judge it by eye, or with a detector for such files."
         )
-        raise OutOfDomainError(msg)
+
+
+def refusals(
+    gates: Sequence[Gate | None], examples: Sequence[Mapping[str, NDArray[Any]]], names: Sequence[str]
+) -> list[OutOfDomainError | None]:
+    """Return why each of some gates refuses one prepared file, None where it does not or is none.
+
+    Gates on the same statistics, as siblings of one bundle have, look at the file once.
+
+    Args:
+        gates: Those of detectors that share a Prep.
+        examples: What it made of the file, at least one.
+        names: The columns that features are made of, ``Prep.needs``.
+    """
+    known: dict[tuple[str, ...], Floats] = {}
+    for gate in gates:
+        if gate and gate.statistics not in known:
+            known[gate.statistics] = gate.values(examples, names)
+    return [gate.refusal(known[gate.statistics]) if gate else None for gate in gates]
+
+
+def median(traits_ES: Sequence[Floats]) -> Floats:
+    """Return the median of each statistic over those Examples of a file that tell it, float64 [S]."""
+    rows_ES = np.stack(list(traits_ES))
+    told_S = ~np.isnan(rows_ES).all(axis=0)
+    median_S = np.full(rows_ES.shape[1], math.nan)
+    median_S[told_S] = np.nanmedian(rows_ES[:, told_S], axis=0)
+    return median_S
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

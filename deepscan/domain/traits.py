@@ -4,7 +4,6 @@ They look at what every model and every weights format is given, never at activa
 its graph and its int8 sibling stand behind one and the same gate.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,8 @@ from deepscan.domain import pictures, sounds
 VERSION = 1
 """Goes up with any change that gives a statistic another value; a gate of another version is refused."""
 
-MOST_EXAMPLES, MOST_PICTURES = 8, 6
-"""Evenly spaced ones stand for more: statistics of a long file need not take longer than its model."""
+MOST_PICTURES = 6
+"""Evenly spaced ones of a run stand for more: statistics need not take longer than the model."""
 
 LEAST_GRID = 256
 COLOURS = (3, 4)
@@ -25,21 +24,6 @@ COLOURS = (3, 4)
 Array = NDArray[Any]
 Traits = dict[str, float]
 """Statistics by name, ``COLUMN.STATISTIC``; NaN where an Example does not tell one."""
-
-
-def of_file(examples: Sequence[Mapping[str, Array]], names: Sequence[str]) -> Traits:
-    """Return the statistics of a file, each the median over its Examples: an odd one does not speak for it.
-
-    Args:
-        examples: Those of one file, at least one.
-        names: Columns to look at, ``Prep.needs``.
-    """
-    return median([of_example(each, names) for each in spread(examples, MOST_EXAMPLES)])
-
-
-def median(traits: Sequence[Traits]) -> Traits:
-    """Return the median of each statistic over those Examples that tell it."""
-    return {name: _median([each[name] for each in traits]) for name in traits[0]}
 
 
 def of_example(example: Mapping[str, Array], names: Sequence[str]) -> Traits:
@@ -65,7 +49,7 @@ def of_example(example: Mapping[str, Array], names: Sequence[str]) -> Traits:
     return found
 
 
-def spread(items: Sequence[Any], most: int) -> list[Any]:
+def _spread(items: Sequence[Array], most: int) -> list[Array]:
     """Return at most so many items, evenly spaced."""
     if len(items) <= most:
         return list(items)
@@ -74,8 +58,8 @@ def spread(items: Sequence[Any], most: int) -> list[Any]:
 
 def _of_array(array: Array) -> Traits:
     if array.dtype == np.uint8:
-        shown = [_picture(each) for each in spread(list(_pictures(array)), MOST_PICTURES)]
-        return median(shown) if shown else {}
+        shown = [pictures.describe(each) for each in _spread(list(_pictures(array)), MOST_PICTURES)]
+        return {name: float(np.median([each[name] for each in shown])) for name in (shown or [{}])[0]}
     if array.ndim == 1 and len(array) >= sounds.SHORTEST:
         return sounds.describe(_wave(array))
     if array.ndim >= 2 and array.size >= LEAST_GRID:
@@ -91,10 +75,6 @@ def _pictures(array: Array) -> Iterator[Array]:
     run = list(array) if rank == 3 else [array]
     filled = [each for each in run if each.any()]
     yield from filled or run[:1]
-
-
-def _picture(picture: Array) -> Traits:
-    return pictures.describe(picture)
 
 
 def _wave(array: Array) -> NDArray[np.floating]:
@@ -132,14 +112,3 @@ def _grid(grid_RT: NDArray[np.float64]) -> Traits:
         **{f"steps_{axis}": float(np.sqrt((step**2).mean())) for axis, step in steps.items() if step.size},
         **{f"quarter_{number + 1}": value for number, value in enumerate(quarters)},
     }
-
-
-def _median(values: Sequence[float]) -> float:
-    known = [value for value in values if value == value]
-    return float(np.median(known)) if known else float("nan")
-
-
-def columns(traits: Sequence[Traits]) -> dict[str, list[float]]:
-    """Return statistics of several Examples by name, NaN where one does not tell it."""
-    names = dict.fromkeys(itertools.chain.from_iterable(traits))
-    return {name: [each.get(name, float("nan")) for each in traits] for name in names}
