@@ -27,8 +27,8 @@ REFERENCE_FILES = 500
 GATE_FILES = 2000
 
 
-def fit_gate(data: DataSet, judging: Judging, rate: float) -> Gate | None:
-    """Fit a gate to the files of the validation split, over ``GATE_FILES`` or so; see ``domain.gate.fit``.
+def fit_gate(data: DataSet, judging: Judging, rate: float, split: str = "val") -> Gate | None:
+    """Fit a gate to the files of a split, over ``GATE_FILES`` or so; see ``domain.gate.fit``.
 
     Pseudo-fakes are left out, since nobody sends such files.
 
@@ -36,6 +36,7 @@ def fit_gate(data: DataSet, judging: Judging, rate: float) -> Gate | None:
         data: The data set.
         judging: CPUs of each task that prepares raw files.
         rate: Share of files like these that may be gated, in [0, 1); 0 = no gate.
+        split: Its name.
 
     Raises:
         ConfigError: The rate is out of range.
@@ -43,7 +44,7 @@ def fit_gate(data: DataSet, judging: Judging, rate: float) -> Gate | None:
     statistics = statistics_of(data.reader.prep)
     describer = _Describer.asked(data.reader, statistics)
     told: dict[int, list[NDArray[np.float64]]] = {}
-    for batch in _looked_at(describer, _some(data, GATE_FILES if rate else 0), judging):
+    for batch in _looked_at(describer, _some(data, split, GATE_FILES if rate else 0), judging):
         for file, traits_S in zip(batch["file"].tolist(), batch[TRAITS], strict=True):
             told.setdefault(file, []).append(traits_S)
     source = data.ledger["source"].to_pylist() if "source" in data.ledger.column_names else []
@@ -71,7 +72,7 @@ def prep_reference(data: DataSet, judging: Judging) -> Reference:
     """
     onlooker = _Onlooker(*(getattr(data.reader, field.name) for field in dataclasses.fields(Reader)))
     parts: dict[int, list[dict[str, float]]] = {}
-    for batch in _looked_at(onlooker, _some(data, REFERENCE_FILES), judging):
+    for batch in _looked_at(onlooker, _some(data, "val", REFERENCE_FILES), judging):
         names = [name for name in batch if name != "file"]
         for file, *values in zip(*(batch[name].tolist() for name in ["file", *names]), strict=True):
             parts.setdefault(file, []).append(dict(zip(names, values, strict=True)))
@@ -103,9 +104,9 @@ def _looked_at(
     return looked
 
 
-def _some(data: DataSet, most: int) -> list[Chunk]:
-    """Return the chunks of so many files of the validation split or a few more, all parts of each."""
-    chunks, chosen = data.chunks("val"), set[int]()
+def _some(data: DataSet, split: str, most: int) -> list[Chunk]:
+    """Return the chunks of so many files of a split or a few more, all parts of each."""
+    chunks, chosen = data.chunks(split), set[int]()
     for number in np.random.default_rng(0).permutation(len(chunks)):
         if len(chosen) < most:
             chosen.update(chunks[number].files)

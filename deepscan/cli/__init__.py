@@ -17,6 +17,7 @@ from deepscan.cli import (
     data,
     ensembles,
     experimenting,
+    gating,
     importing,
     judging,
     optimizing,
@@ -40,6 +41,7 @@ app.add_typer(reporting.app)
 app.add_typer(scoring.app)
 app.add_typer(optimizing.app)
 app.add_typer(shrinking.app)
+app.add_typer(gating.app)
 app.add_typer(quantizing.app)
 app.add_typer(serving.app)
 app.add_typer(experimenting.app)

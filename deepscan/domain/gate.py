@@ -232,13 +232,8 @@ def mapped(value_NS: Floats, knots_SK: Floats) -> Floats:
     Between the knots the map is linear; beyond them it goes on with the mean slope from the median to the
     last knot, so that a value twice as far out is about twice as unusual.
     """
-    normal_NS = np.stack(
-        [
-            np.interp(value_N, knots_K + np.arange(len(NORMAL)) * 1e-12, NORMAL)
-            for value_N, knots_K in zip(value_NS.T, knots_SK, strict=True)
-        ],
-        axis=1,
-    )
+    columns = zip(value_NS.T, knots_SK, strict=True)
+    normal_NS = np.stack([_interpolated(value_N, knots_K) for value_N, knots_K in columns], axis=1)
     least, most = knots_SK[:, 0], knots_SK[:, -1]
     middle, whole = knots_SK[:, len(NORMAL) // 2], most - least
     # A side on which the files hardly vary still has a width: a tenth of the whole.
@@ -246,6 +241,13 @@ def mapped(value_NS: Floats, knots_SK: Floats) -> Floats:
     below = NORMAL[-1] / np.maximum(middle - least, 0.1 * whole)
     normal_NS += np.maximum(value_NS - most, 0) * above - np.maximum(least - value_NS, 0) * below
     return np.clip(np.nan_to_num(normal_NS), -FARTHEST, FARTHEST)
+
+
+def _interpolated(value_N: Floats, knots_K: Floats) -> Floats:
+    """Interpolate between knots; equal ones, where many files tell one value, stand for their mean."""
+    distinct_K, which_K = np.unique(knots_K, return_inverse=True)
+    mean_K = np.bincount(which_K, NORMAL) / np.bincount(which_K)
+    return np.asarray(np.interp(value_N, distinct_K, mean_K))
 
 
 def distances(normal_NS: Floats, precision_SS: Floats) -> Floats:
