@@ -144,9 +144,9 @@ def admit(detectors: Sequence[Detector], prepared: Prepared) -> list[Prepared]:
         detectors: Those that share the Prep.
         prepared: What it made of the file; a reason to abstain stays what it is.
     """
-    if isinstance(prepared, AbstainError) or not detectors:
-        return [prepared] * len(detectors)
     gates = [detector.bundle.card.gate for detector in detectors]
+    if isinstance(prepared, AbstainError) or not any(gates):
+        return [prepared] * len(detectors)
     return [refusal or prepared for refusal in refusals(gates, prepared, detectors[0].prep.needs)]
 
 
