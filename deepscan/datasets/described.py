@@ -22,15 +22,15 @@ class Described(Reader):
     """A reader that adds statistics to what it reads.
 
     Attributes:
-        statistics: Names of these, in the order of the column ``TRAITS``; none = there is no such column.
+        statistics: Names of these, in the order of the column ``TRAITS``.
     """
 
     statistics: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, reader: Reader, gate: Gate | None) -> Self:
-        """Return a reader that tells what a gate asks for."""
-        return cls.asked(reader, gate.statistics if gate else ())
+    def of(cls, reader: Reader, gate: Gate | None) -> Reader:
+        """Return a reader that tells what a gate asks for; without one the reader as it is."""
+        return cls.asked(reader, gate.statistics) if gate else reader
 
     @classmethod
     def asked(cls, reader: Reader, statistics: tuple[str, ...]) -> Self:
@@ -41,8 +41,7 @@ class Described(Reader):
     def labelled(self, chunks: Sequence[Chunk]) -> Example:
         """Return what ``Reader.labelled`` does, and the column ``TRAITS``."""
         examples = self.examples(chunks)
-        found = self.batched(examples, chunks)
-        return found | {TRAITS: self.told(examples)} if self.statistics else found
+        return self.batched(examples, chunks) | {TRAITS: self.told(examples)}
 
     def told(self, examples: Sequence[Example]) -> NDArray[np.float64]:
         """Return the statistics of Examples, float64 [N, S]."""

@@ -85,7 +85,7 @@ def _blocks(luma_HW: Floats) -> Floats:
 
 def _spectrum(luma_HW: Floats) -> dict[str, float]:
     """Return the power of the highest octave, and how much more each next one has."""
-    bands, window_HW = _octaves(luma_HW.shape)
+    bands, window_HW = _octaves(*luma_HW.shape[:2])
     power_HF = abs(np.fft.rfft2((luma_HW - luma_HW.mean()) * window_HW)).ravel() ** 2
     log_power = np.log10(np.bincount(bands, power_HF)[1:] / np.bincount(bands)[1:] / luma_HW.size + 1e-3)
     steps = np.diff(log_power)
@@ -95,9 +95,8 @@ def _spectrum(luma_HW: Floats) -> dict[str, float]:
 
 
 @functools.lru_cache(maxsize=8)
-def _octaves(shape: tuple[int, int]) -> tuple[NDArray[np.intp], Floats]:
+def _octaves(height: int, width: int) -> tuple[NDArray[np.intp], Floats]:
     """Return the octave of each frequency below Nyquist's, 1 the highest and 0 none, and a Hann window."""
-    height, width = shape
     radius_HF = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]) * 2
     octave_HF = np.floor(-np.log2(np.maximum(radius_HF, 1e-9))).astype(np.intp) + 1
     octave_HF[(octave_HF < 1) | (octave_HF > OCTAVES) | (radius_HF > 1)] = 0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deepscan import pipeline
 from deepscan.domain.gate import refusals
-from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError
+from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError, OutOfDomainError
 from deepscan.modalities import Example, Outputs, Prepared
 from deepscan.pipeline import Failure, Outcome
 from deepscan.serving.batching import Batched, Batching
@@ -120,11 +120,9 @@ async def _outcomes(
     if isinstance(prepared, DeepscanError):
         return tuple(Failure(detector.abstain(prepared), prepared) for detector in detectors)
     gates = [detector.bundle.card.gate for detector in detectors]
-    refused = (
-        [None] * len(gates)
-        if not any(gates)
-        else await asyncio.to_thread(refusals, gates, prepared, detectors[0].prep.needs)
-    )
+    refused: list[OutOfDomainError | None] = [None] * len(gates)
+    if any(gates):
+        refused = await asyncio.to_thread(refusals, gates, prepared, detectors[0].prep.needs)
     open_to = tuple(each for each, refusal in zip(detectors, refused, strict=True) if refusal is None)
     answers = iter(await ask(Asked(prepared, open_to)) if open_to else [])
     return tuple(
