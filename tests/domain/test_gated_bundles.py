@@ -110,9 +110,9 @@ def test_scoring_many_files_gates_the_same_ones(detectors, tmp_path):
     assert [each["reason"] for row in rows for each in row["abstentions"]] == ["out-of-domain"] * 2
 
 
-def served(detectors, prepared, facts):
+def served(detectors, prepared, facts, batching=None):
     async def asked():
-        judges = Judges(detectors, Batching(size=2, wait_s=100))
+        judges = Judges(detectors, batching or Batching())
         wish = Wish(bundles=frozenset(each.bundle.card.id for each in detectors))
         found = await judges(Preparation(prepared=prepared, facts=facts, elapsed_ms=1.0), wish)
         await judges.close()
@@ -138,7 +138,8 @@ def test_the_service_gates_the_same_ones(detectors):
 def test_a_file_that_every_gate_refuses_does_not_wait_for_the_models(detectors, monkeypatch):
     monkeypatch.setattr(judging, "run_together", None)
     given = media(noise(0))
-    (outcome,) = served(tuple(detectors[:1]), detectors[0].prep(given), given.facts)
+    prepared, alone = detectors[0].prep(given), tuple(detectors[:1])
+    (outcome,) = served(alone, prepared, given.facts, Batching(size=2, wait_s=100))
     assert outcome.reason == "out-of-domain"
 
 
@@ -259,7 +260,7 @@ def test_the_command_fits_a_gate_to_files(bundles, tmp_path):
 
 def test_siblings_keep_the_gate(bundles, gate, tmp_path):
     exported = export(bundles[0].path, "torchscript", tmp_path / "script")
-    assert exported.card.gate == gate
+    assert exported.bundle.card.gate == gate
     said = Detector.load(tmp_path / "script", "cpu").vote(WHOLE(media(noise(0))))
     assert said.reason == "out-of-domain"
     assert fold(bundles[0].path, tmp_path / "folded").bundle.card.gate == gate
