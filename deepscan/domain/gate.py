@@ -175,7 +175,7 @@ class _Density:
     def of(cls, value_NS: Floats) -> Self:
         knots_SK = np.nanquantile(value_NS, LEVELS, axis=0).T
         normal_NS = mapped(value_NS, knots_SK)
-        return cls(knots_SK, np.linalg.inv(shrunk(normal_NS)))
+        return cls(knots_SK, np.asarray(np.linalg.inv(shrunk(normal_NS)), np.float64))
 
     def distances(self, value_NS: Floats) -> Floats:
         return distances(mapped(value_NS, self.knots_SK), self.precision_SS)

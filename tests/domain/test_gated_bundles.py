@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import json
-import pathlib
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pytest
 
 from deepscan import evaluation, pipeline
 from deepscan.bundle import Bundle
-from deepscan.datasets.dataset import DataSet
+from deepscan.datasets.dataset import DataSet, Origin, open_dataset
 from deepscan.datasets.described import TRAITS, Described, statistics_of
 from deepscan.datasets.reader import Reader, ledger
 from deepscan.datasets.store import Store, prepare_file
@@ -31,11 +30,12 @@ from deepscan.serving import judging
 from deepscan.serving.batching import Batching
 from deepscan.serving.ensemble import Preparation, Wish
 from deepscan.serving.judging import Judges
+from deepscan.training.run import Order, train
 from deepscan.verdict import Abstention
 from tests.domain.files import drawing, noise, scene
 from tests.material import encoded
 from tests.test_cli import run
-from tests.tiny_bundles import WHOLE, tiny_bundle
+from tests.tiny_bundles import PLUGIN, WHOLE, tiny_bundle
 
 JUDGING = Judging(device="cpu", replicates=0)
 
@@ -251,11 +251,50 @@ def test_the_command_fits_a_gate_to_files(bundles, tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number}.png").write_bytes(encoded(scene(number)))
     words = ["--data", str(tmp_path / "data"), "--store", str(tmp_path / "s"), "--split", "test"]
-    plugin = pathlib.Path(__file__).parents[1] / "plugins" / "tiny.py"
-    done = run("gate", str(bundles[1].path), *words, "--out", str(tmp_path / "o"), "--plugin", str(plugin))
+    done = run("gate", str(bundles[1].path), *words, "--out", str(tmp_path / "o"), "--plugin", str(PLUGIN))
     assert done.exit_code == 0, done.stderr
     assert "60 files" in done.stdout
     assert Bundle.read(tmp_path / "o").card.gate.files == 60
+
+
+class Silent:
+    """A Watch that says nothing."""
+
+    def stage(self, title):
+        """Be told what begins."""
+
+    def advance(self, done, total):
+        """Be told how far it is."""
+
+    def epoch(self, metrics):
+        """Be told what an epoch came to."""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_training_fits_the_gate_that_the_recipe_asks_for(tmp_path, monkeypatch):
+    for number in range(64):
+        folder = tmp_path / "data" / ("real", "fake")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:02}.png").write_bytes(encoded(scene(number)))
+    monkeypatch.setattr(gates, "FEWEST", 8)
+    origin = Origin(path=tmp_path / "data", store=tmp_path / "s", fractions=(0.5, 0.25, 0.25))
+    overrides = ("recipe.gate=0.2", "recipe.epochs=1")
+    order = Order(model="tiny", plugin=PLUGIN, origin=origin, out=tmp_path / "run", overrides=overrides)
+    outcome = train(order, Silent())
+    card = outcome.bundle.card
+    assert (card.gate.rate, card.gate.files, card.recipe["gate"]) == (0.2, 16, 0.2)
+    statuses = outcome.said["status"].to_pylist()
+    assert [each is None for each in outcome.said["logit"].to_pylist()] == [
+        each == "out-of-domain" for each in statuses
+    ]
+    assert card.operating.real + card.operating.fake == statuses[:16].count("used")
+    data = open_dataset(origin, WHOLE, tmp_path / "ledger.parquet", 1.0, Silent())
+    here = evaluation.file_logits(outcome.bundle, data.reader, data.chunks("test"), Judging(plugin=PLUGIN))
+    monkeypatch.setattr(evaluation, "FEW", 0)
+    there = evaluation.file_logits(outcome.bundle, data.reader, data.chunks("test"), Judging(plugin=PLUGIN))
+    assert [each is None for each in here.values()] == [each is None for each in there.values()]
 
 
 def test_siblings_keep_the_gate(bundles, gate, tmp_path):
