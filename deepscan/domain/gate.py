@@ -3,6 +3,8 @@
 Each statistic is mapped so that validation files are spread like a standard normal variable; what remains
 is one normal density with a shrunk covariance (Ledoit & Wolf, 2004), and its Mahalanobis distance. That
 sees what single statistics do not: a picture as bright and as sharp as others, but not both together.
+Distances to nearest neighbours tell as much and have to keep the files; without the map by quantiles, a few
+skewed statistics put the threshold so far out that noise with the spectrum of nature passes.
 """
 
 import dataclasses
@@ -28,8 +30,9 @@ NORMAL = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
 MOST_STATISTICS = 64
 LEAST_KNOWN = 0.9
 DIGITS = 5
-FARTHEST = 30.0
-"""Standard deviations beyond which a statistic counts as no farther out."""
+FARTHEST = 8.0
+"""Standard deviations beyond which a statistic counts as no farther out: one odd thing about a file, such as
+that it is grey, weighs less than many."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,10 +190,9 @@ def fit(
     """Fit a gate to the files of the validation split.
 
     The threshold comes from distances of files to those of *other* sources: in-sample ones are smaller,
-    the more so the fewer files there are. With ``floor(rate * (n + 1)) - 1`` or more of n held-out
-    distances above it, no more than ``rate`` of further files like these are gated in the long run (split
-    conformal prediction: Vovk, 2012; held-out folds keep it nearly). Where n is too small for that, it is
-    what a log-normal distribution of the distances puts there, and no less than the largest of them.
+    the more so the fewer files there are. ``floor(rate * n)`` of the n held-out distances lie above it, so
+    that about ``rate`` of further files like these are gated. Where that is none, it is what a log-normal
+    distribution of the distances puts there, and no less than the largest of them.
 
     Args:
         told: Statistics by name, each of all N files; NaN = not told.
@@ -213,7 +215,8 @@ def fit(
     value_NS = np.array([told[name] for name in chosen], np.float64).T
     density = _Density.of(value_NS)
     held_out_N = _held_out(value_NS, _folds(source, folds))
-    threshold = _rounded(_threshold(held_out_N, rate))
+    # Rounded up: the file that lies at the threshold is not gated.
+    threshold = _rounded(_threshold(held_out_N, rate) * (1 + 10 ** (1 - DIGITS)))
     upper = np.triu_indices(len(chosen))
     return Gate(
         statistics=chosen,
@@ -301,8 +304,8 @@ def _held_out(value_NS: Floats, fold_N: NDArray[np.intp]) -> Floats:
 
 
 def _threshold(distance_N: Floats, rate: float) -> float:
-    above = math.floor(rate * (len(distance_N) + 1) + 1e-9) - 1
-    if above >= 0:
+    above = math.floor(rate * len(distance_N) + 1e-9)
+    if above:
         return float(np.sort(distance_N)[::-1][above])
     log_N = np.log(np.maximum(distance_N, 1e-9))
     tail = math.exp(log_N.mean() + NormalDist().inv_cdf(1 - rate) * log_N.std())

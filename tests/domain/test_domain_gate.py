@@ -98,9 +98,7 @@ def singles(files):
 def test_the_threshold_lets_no_more_than_the_rate_of_held_out_files_be_gated(files, rate):
     found = fit(told(values(files)), singles(files), rate)
     assert (found.rate, found.files) == (rate, files)
-    assert found.held_out * files <= math.floor(rate * (files + 1)) - 1 + 1e-9
-    if rate == 0.05:
-        assert found.held_out > 0.03
+    assert round(found.held_out * files) == math.floor(rate * files)
 
 
 def test_fresh_files_are_gated_at_about_the_rate():
@@ -125,7 +123,7 @@ def test_with_few_files_the_threshold_is_put_where_a_lognormal_has_it():
     held_out_N = gates._held_out(values(60), gates._folds(singles(60), gates.FOLDS))
     log_N = np.log(held_out_N)
     tail = math.exp(log_N.mean() + NormalDist().inv_cdf(0.99) * log_N.std())
-    assert found.threshold == pytest.approx(max(tail, held_out_N.max()), rel=1e-4)
+    assert found.threshold == pytest.approx(max(tail, held_out_N.max()), rel=3e-4)
     assert found.held_out == 0
 
 
@@ -168,6 +166,7 @@ def test_mapped_statistics_are_standard_normal_and_go_on_beyond_the_knots():
     at = gates.mapped(np.array([[6.0], [9.0], [12.0], [-3.0], [1e9]]), line)[:, 0]
     edge = NormalDist().inv_cdf(0.99)
     assert at == pytest.approx([edge, 2 * edge, 3 * edge, -2 * edge, gates.FARTHEST])
+    assert 3 * edge < gates.FARTHEST
 
 
 def test_a_value_that_most_files_tell_is_usual():
