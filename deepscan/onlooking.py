@@ -24,7 +24,7 @@ from deepscan.monitor.drift import Histogram, Reference, example_statistics, mer
 
 FEW_RAW = 32
 REFERENCE_FILES = 500
-GATE_FILES = 2000
+GATE_FILES = 1000
 
 
 def fit_gate(data: DataSet, judging: Judging, rate: float, split: str = "val") -> Gate | None:

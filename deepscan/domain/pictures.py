@@ -40,8 +40,9 @@ def describe(picture: Picture) -> dict[str, float]:
 
 def _tone(luma_HW: Floats) -> dict[str, float]:
     mean, std = float(luma_HW.mean()), float(luma_HW.std())
-    skewness = float(np.mean((luma_HW - mean) ** 3)) / (std + 1) ** 3
-    counts = np.histogram(luma_HW, bins=64, range=(0, 256))[0]
+    centred_HW = luma_HW - mean
+    skewness = float(np.mean(centred_HW * centred_HW * centred_HW)) / (std + 1) ** 3
+    counts = np.bincount((luma_HW / 4).astype(np.uint8).ravel())
     share = counts[counts > 0] / luma_HW.size
     return {
         "brightness": mean / 255,
@@ -132,10 +133,12 @@ def _centred(coarse_GG: Floats) -> float:
 
 def _colour(rgb_HWC: Floats) -> dict[str, float]:
     """Return moments of saturation and of the opponent colours of Hasler & Süsstrunk (SPIE 2003)."""
-    most_HW, least_HW = rgb_HWC.max(axis=2), rgb_HWC.min(axis=2)
-    saturation_HW = (most_HW - least_HW) / (most_HW + 1)
-    red_HW = (rgb_HWC[..., 0] - rgb_HWC[..., 1]) / 255
-    yellow_HW = (rgb_HWC[..., 0] + rgb_HWC[..., 1]) / 510 - rgb_HWC[..., 2] / 255
+    # Planes that lie apart in memory: several times faster than a last axis of three.
+    r_HW, g_HW, b_HW = np.ascontiguousarray(rgb_HWC.transpose(2, 0, 1))
+    most_HW = np.maximum(np.maximum(r_HW, g_HW), b_HW)
+    saturation_HW = (most_HW - np.minimum(np.minimum(r_HW, g_HW), b_HW)) / (most_HW + 1)
+    red_HW = (r_HW - g_HW) / 255
+    yellow_HW = (r_HW + g_HW) / 510 - b_HW / 255
     return {
         "saturation": float(saturation_HW.mean()),
         "saturation_spread": float(saturation_HW.std()),

@@ -35,10 +35,11 @@ def describe(wave_N: Floats) -> dict[str, float]:
 
 
 def _wave(wave_N: Floats, frames_TN: Floats) -> dict[str, float]:
-    variance = float(np.mean(wave_N**2)) + FLOOR
+    square_N = wave_N * wave_N
+    variance = float(square_N.mean()) + FLOOR
     crossing_T = (np.diff(np.signbit(frames_TN), axis=1)).mean(axis=1)
     return {
-        "peakedness": float(np.log(np.mean(wave_N**4) / variance**2 + 0.1)),
+        "peakedness": float(np.log(np.mean(square_N * square_N) / variance**2 + 0.1)),
         "crest": float(np.log(abs(wave_N).max() / np.sqrt(variance) + 0.1)),
         "crossings": float(crossing_T.mean()),
         "crossings_spread": float(crossing_T.std()),
