@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from deepscan.cluster import alone
@@ -30,7 +31,7 @@ GATE_FILES = 1000
 def fit_gate(data: DataSet, judging: Judging, rate: float, split: str = "val") -> Gate | None:
     """Fit a gate to the files of a split, over ``GATE_FILES`` or so; see ``domain.gate.fit``.
 
-    Pseudo-fakes are left out, since nobody sends such files.
+    Pseudo-fakes are among them where the bundle is chosen on some: a fake like these is to be judged.
 
     Args:
         data: The data set.
@@ -44,14 +45,21 @@ def fit_gate(data: DataSet, judging: Judging, rate: float, split: str = "val") -
     statistics = statistics_of(data.reader.prep)
     describer = _Describer.asked(data.reader, statistics)
     told: dict[int, list[NDArray[np.float64]]] = {}
-    for batch in _looked_at(describer, _some(data, split, GATE_FILES if rate else 0), judging):
+    for batch in _looked_at(describer, _some(data.held_out(split), GATE_FILES if rate else 0), judging):
         for file, traits_S in zip(batch["file"].tolist(), batch[TRAITS], strict=True):
             told.setdefault(file, []).append(traits_S)
-    source = data.ledger["source"].to_pylist() if "source" in data.ledger.column_names else []
     files = sorted(told)
     value_NS = np.array([gates.median(told[file]) for file in files]).reshape(len(files), len(statistics))
     by_name = dict(zip(statistics, value_NS.T.tolist(), strict=True))
-    return gates.fit(by_name, [(source and source[file]) or str(file) for file in files], rate)
+    return gates.fit(by_name, _sources(data, files), rate)
+
+
+def _sources(data: DataSet, files: Sequence[int]) -> list[str]:
+    """Return the source of each file, its own path where none is known; a pseudo-fake has its real one's."""
+    rows = data.ledger.take(pa.array([file if file >= 0 else -1 - file for file in files], pa.int64()))
+    paths = rows["path"].to_pylist()
+    known = rows["source"].to_pylist() if "source" in rows.column_names else paths
+    return [source or path for source, path in zip(known, paths, strict=True)]
 
 
 class _Describer(Described):
@@ -72,7 +80,7 @@ def prep_reference(data: DataSet, judging: Judging) -> Reference:
     """
     onlooker = _Onlooker(*(getattr(data.reader, field.name) for field in dataclasses.fields(Reader)))
     parts: dict[int, list[dict[str, float]]] = {}
-    for batch in _looked_at(onlooker, _some(data, "val", REFERENCE_FILES), judging):
+    for batch in _looked_at(onlooker, _some(data.chunks("val"), REFERENCE_FILES), judging):
         names = [name for name in batch if name != "file"]
         for file, *values in zip(*(batch[name].tolist() for name in ["file", *names]), strict=True):
             parts.setdefault(file, []).append(dict(zip(names, values, strict=True)))
@@ -104,9 +112,9 @@ def _looked_at(
     return looked
 
 
-def _some(data: DataSet, split: str, most: int) -> list[Chunk]:
-    """Return the chunks of so many files of a split or a few more, all parts of each."""
-    chunks, chosen = data.chunks(split), set[int]()
+def _some(chunks: list[Chunk], most: int) -> list[Chunk]:
+    """Return the chunks of so many files or a few more, all parts of each."""
+    chosen = set[int]()
     for number in np.random.default_rng(0).permutation(len(chunks)):
         if len(chosen) < most:
             chosen.update(chunks[number].files)

@@ -12,6 +12,7 @@ from deepscan import evaluation, pipeline
 from deepscan.bundle import Bundle
 from deepscan.datasets.dataset import DataSet, Origin, open_dataset
 from deepscan.datasets.described import TRAITS, Described, statistics_of
+from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.reader import Reader, ledger
 from deepscan.datasets.store import Store, prepare_file
 from deepscan.detector import Detector, admit
@@ -21,10 +22,12 @@ from deepscan.errors import BundleError, DataError, NoFaceError
 from deepscan.evaluation import Judging
 from deepscan.fusion import FusionPolicy, Vote
 from deepscan.media.source import Limits, Media
+from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.onlooking import fit_gate
 from deepscan.optimize.export import export
 from deepscan.optimize.fold import fold
 from deepscan.optimize.gating import Gating, fitted, with_gate
+from deepscan.recipe import Pseudo
 from deepscan.scoring.judge import judge, look
 from deepscan.serving import judging
 from deepscan.serving.batching import Batching
@@ -217,6 +220,20 @@ def test_files_of_one_source_are_held_out_together(natural):
     grouped = table.set_column(place, "source", pa.array([str(number // 30) for number in range(60)]))
     fresh = fit_gate(dataclasses.replace(natural, ledger=grouped), JUDGING, 0.05)
     assert fresh.threshold != fit_gate(natural, JUDGING, 0.05).threshold
+
+
+def test_pseudo_fakes_are_among_them_with_the_source_of_their_reals(natural, monkeypatch):
+    table = natural.ledger
+    labels = pa.array([0] * len(table), table["label"].type)
+    reals = table.set_column(table.column_names.index("label"), "label", labels)
+    pseudo = PseudoFakes.of(load_modalities().get("image"), WHOLE, Pseudo(kind="self-blended"), 0)
+    forged = dataclasses.replace(natural, ledger=reals).with_pseudo_fakes(pseudo)
+    seen = []
+    monkeypatch.setattr(gates, "fit", lambda told, source, rate: seen.append((told, source)))
+    fit_gate(forged, JUDGING, 0.05)
+    ((told, source),) = seen
+    assert {len(values) for values in told.values()} == {120}
+    assert sorted(source) == sorted([str(number) for number in range(60)] * 2)
 
 
 def test_deepscan_gate_puts_one_on_and_takes_it_off(natural, bundles, tmp_path):
