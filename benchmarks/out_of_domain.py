@@ -1,6 +1,6 @@
 """What bundles say of files that they know nothing of: noise, drawings, pages, tones, music, silence.
 
-    python benchmarks/out_of_domain.py --bundle runs/first/bundle --media MEDIA
+    python -m benchmarks.out_of_domain --bundle runs/first/bundle --media MEDIA
 
 Such files are made with a seed (``strange_files.py``). Beside them stand the files of a folder of media with
 a ``manifest.tsv`` that the bundle has not seen: held-out reals, fakes of generators that it has seen, and
@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 from sklearn.metrics import roc_auc_score
-from strange_files import clip_files, picture_files, sound_files
 
+from benchmarks.strange_files import clip_files, picture_files, sound_files
 from deepscan.bundle import Bundle
 from deepscan.datasets.seen import overlap
 from deepscan.detector import Detector

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
-from genuine import Pixels, rounded, saved
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from benchmarks.genuine import Pixels, rounded, saved
 
 Rng = np.random.Generator
 Sound = NDArray[np.floating]
