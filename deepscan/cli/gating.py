@@ -34,7 +34,7 @@ def gate(
         pathlib.Path | None, typer.Option(help="Folder, or a manifest (CSV, TSV, Parquet, JSONL).")
     ] = None,
     rate: Annotated[
-        float, typer.Option(help="Share of such files that may be refused, below 1; 0 = no gate.")
+        float, typer.Option(min=0, max=0.5, help="Share of such files that may be refused; 0 = no gate.")
     ] = 0.01,
     split: Annotated[
         Literal["train", "val", "test"], typer.Option(help="Split that the gate is fitted to.")

@@ -30,6 +30,7 @@ NORMAL = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
 MOST_STATISTICS = 64
 LEAST_KNOWN = 0.9
 DIGITS = 5
+TINY = 1e-9
 FARTHEST = 8.0
 """Standard deviations beyond which a statistic counts as no farther out: one odd thing about a file, such as
 that it is grey, weighs less than many."""
@@ -114,13 +115,15 @@ class Gate:
 
     def place(self, value_S: Floats) -> Place:
         """Return where a file of these statistics lies; one that it does not tell counts as usual."""
-        normal_S = mapped(value_S[None], np.array(self.knots))[0]
-        worst = int(np.argmax(abs(normal_S)))
+        knots_SK = np.array(self.knots)
+        deviation_S = mapped(value_S[None], knots_SK, math.inf)[0]
+        worst = int(np.argmax(abs(deviation_S)))
+        normal_1S = mapped(value_S[None], knots_SK)
         return Place(
-            distance=float(distances(normal_S[None], _square(self.precision))[0]),
+            distance=float(distances(normal_1S, _square(self.precision))[0]),
             statistic=self.statistics[worst],
             value=float(value_S[worst]),
-            deviations=float(normal_S[worst]),
+            deviations=float(deviation_S[worst]),
             usual=(self.knots[worst][0], self.knots[worst][-1]),
         )
 
@@ -134,7 +137,7 @@ class Gate:
         return OutOfDomainError(
             f"It is unlike the files that this detector was chosen on: its distance is {place.distance:.2f}; "
             f"{1 - self.rate:.1%} of files like those stay within {self.threshold:.2f}. Farthest out is "
-            f"{place.statistic}, {place.value:.3g}: {abs(place.deviations):.1f} standard deviations {side} "
+            f"{place.statistic}, {place.value:.3g}: {abs(place.deviations):.3g} standard deviations {side} "
             f"what is usual ({low:.3g} to {high:.3g}). Judge it by eye, or with a detector for such files."
         )
 
@@ -207,7 +210,7 @@ def fit(
         ConfigError: The rate is out of range.
     """
     if not 0 <= rate < 1:
-        msg = f"Setting 'gate' must be in [0, 1), not {rate}; 0 stands for no gate."
+        msg = f"The rate of a gate must be in [0, 1), not {rate}; 0 stands for no gate."
         raise ConfigError(msg)
     chosen = _usable(told)
     if not rate or not chosen or len(source) < FEWEST:
@@ -229,21 +232,21 @@ def fit(
     )
 
 
-def mapped(value_NS: Floats, knots_SK: Floats) -> Floats:
+def mapped(value_NS: Floats, knots_SK: Floats, farthest: float = FARTHEST) -> Floats:
     """Return statistics as standard normal deviates of the validation files, 0 where they are not known.
 
     Between the knots the map is linear; beyond them it goes on with the mean slope from the median to the
-    last knot, so that a value twice as far out is about twice as unusual.
+    last knot, so that a value twice as far out is about twice as unusual, and ends at ``farthest``.
     """
     columns = zip(value_NS.T, knots_SK, strict=True)
     normal_NS = np.stack([_interpolated(value_N, knots_K) for value_N, knots_K in columns], axis=1)
     least, most = knots_SK[:, 0], knots_SK[:, -1]
     middle, whole = knots_SK[:, len(NORMAL) // 2], most - least
     # A side on which the files hardly vary still has a width: a tenth of the whole.
-    above = NORMAL[-1] / np.maximum(most - middle, 0.1 * whole)
-    below = NORMAL[-1] / np.maximum(middle - least, 0.1 * whole)
+    above = NORMAL[-1] / (np.maximum(most - middle, 0.1 * whole) + TINY)
+    below = NORMAL[-1] / (np.maximum(middle - least, 0.1 * whole) + TINY)
     normal_NS += np.maximum(value_NS - most, 0) * above - np.maximum(least - value_NS, 0) * below
-    return np.clip(np.nan_to_num(normal_NS), -FARTHEST, FARTHEST)
+    return np.clip(np.nan_to_num(normal_NS), -farthest, farthest)
 
 
 def _interpolated(value_N: Floats, knots_K: Floats) -> Floats:

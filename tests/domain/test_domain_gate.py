@@ -49,7 +49,7 @@ def test_a_refusal_tells_what_is_farthest_out_and_how_far(gate):
     place = gate.place(gate.values(examples(noise(0)), NAMES))
     text = str(refused(gate, noise(0)))
     assert place.statistic in text
-    assert f"{abs(place.deviations):.1f} standard deviations above" in text
+    assert f"{abs(place.deviations):.3g} standard deviations above" in text
     assert f"{place.distance:.2f}" in text
     assert f"99.0% of files like those stay within {gate.threshold:.2f}" in text
     told = {name: abs(value) for name, value in zip(gate.statistics, normal(gate, noise(0)), strict=True)}
@@ -58,7 +58,7 @@ def test_a_refusal_tells_what_is_farthest_out_and_how_far(gate):
 
 def normal(gate, picture):
     value_S = gate.values(examples(picture), NAMES)
-    return gates.mapped(value_S[None], np.array(gate.knots))[0]
+    return gates.mapped(value_S[None], np.array(gate.knots), math.inf)[0]
 
 
 def test_an_odd_part_does_not_gate_a_file_but_most_of_them_do(gate):
@@ -174,6 +174,11 @@ def test_a_value_that_most_files_tell_is_usual():
     at = gates.mapped(np.array([[0.0], [0.5]]), knots)[:, 0]
     assert at == pytest.approx([np.mean(gates.NORMAL[:5]), gates.NORMAL[5]])
     assert abs(at[0]) < 1
+
+
+def test_a_value_beside_the_only_one_that_files_tell_is_as_far_out_as_can_be():
+    at = gates.mapped(np.array([[1.0], [1.1], [0.0]]), np.ones((1, len(gates.LEVELS))))[:, 0]
+    assert at == pytest.approx([0, gates.FARTHEST, -gates.FARTHEST], abs=1e-6)
 
 
 def test_the_covariance_is_shrunk_as_scikit_learn_does():
