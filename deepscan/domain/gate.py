@@ -118,9 +118,9 @@ class Gate:
         knots_SK = np.array(self.knots)
         deviation_S = mapped(value_S[None], knots_SK, math.inf)[0]
         worst = int(np.argmax(abs(deviation_S)))
-        normal_1S = mapped(value_S[None], knots_SK)
+        normal_NS = mapped(value_S[None], knots_SK)
         return Place(
-            distance=float(distances(normal_1S, _square(self.precision))[0]),
+            distance=float(distances(normal_NS, _square(self.precision))[0]),
             statistic=self.statistics[worst],
             value=float(value_S[worst]),
             deviations=float(deviation_S[worst]),
