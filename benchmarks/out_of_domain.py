@@ -3,11 +3,11 @@
     python -m benchmarks.out_of_domain --bundle runs/first/bundle --media MEDIA
 
 Such files are made with a seed (``strange_files.py``). Beside them stand the files of a folder of media with
-a ``manifest.tsv`` that the bundle has not seen: held-out reals, fakes of generators that it has seen, and
-fakes of generators that it has not. For each group: how many files the gate refused, how many were not
-judged for other reasons, what became of the rest, what would have become of those that the gate refused, and
-the AUROC of the gate's distance against the held-out reals. A bundle without a gate is given one by
-``deepscan gate``.
+a ``manifest.tsv`` that the bundle has not seen: held-out reals, reals of another set (``real-pool``), fakes
+of generators that it has seen, and fakes of generators that it has not. For each group: how many files the
+gate refused, how many were not judged for other reasons, what became of the rest, what would have become of
+those that the gate refused, and the AUROC of the gate's distance against the held-out reals. A bundle without
+a gate is given one by ``deepscan gate``.
 """
 
 import argparse
@@ -39,7 +39,12 @@ MAKERS = {
     "av": clip_files,
     "audio": sound_files,
 }
-REALS, KNOWN, UNKNOWN = "held-out reals", "fakes of a kind seen", "fakes of a kind never seen"
+REALS, OTHERS, KNOWN, UNKNOWN = (
+    "held-out reals",
+    "reals of another set",
+    "fakes of a kind seen",
+    "fakes of a kind never seen",
+)
 MOST = 200
 
 
@@ -107,8 +112,11 @@ def genuine_rows(media: pathlib.Path, bundle: Bundle, most: int) -> Iterator[tup
     learnt = {row["generator"] for row, path in zip(rows, columns["path"], strict=True) if path in seen}
     taken = collections.Counter()
     for row, path in zip(rows, columns["path"], strict=True):
-        fresh = path not in seen and row["file"].split("/")[1] in {"real", "fake"}
-        group = REALS if row["label"] == "real" else KNOWN if row["generator"] in learnt else UNKNOWN
+        fresh = path not in seen
+        if row["label"] == "real":
+            group = REALS if row["file"].split("/")[1] == "real" else OTHERS
+        else:
+            group = KNOWN if row["generator"] in learnt else UNKNOWN
         names = (group, f"{UNKNOWN}: {row['generator']}") if group == UNKNOWN else (group,)
         if fresh and taken[names[-1]] < most:
             taken[names[-1]] += 1
@@ -127,7 +135,7 @@ def measure(bundle: Bundle, media: pathlib.Path, given: argparse.Namespace) -> d
     for kind, name, data in strange:
         spent_ms.append(judge(detector, Media.from_bytes(data, name), groups[kind]))
     usual, told = groups[REALS].distances, [each for each in spent_ms if each is not None]
-    kinds = [group for name, group in groups.items() if not name.startswith((REALS, KNOWN, UNKNOWN))]
+    kinds = [group for name, group in groups.items() if not name.startswith((REALS, OTHERS, KNOWN, UNKNOWN))]
     gate = bundle.card.gate
     return {
         "bundle": bundle.card.id,

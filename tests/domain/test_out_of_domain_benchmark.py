@@ -78,6 +78,9 @@ def test_a_folder_is_told_by_what_the_bundle_has_seen(gated, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded(scene(ord(name))))
         rows.append(f"image/{label}/{name}.png\timage\t{label}\t{generator}\t{name}")
+    (tmp_path / "image" / "real-pool").mkdir()
+    (tmp_path / "image" / "real-pool" / "f.png").write_bytes(encoded(scene(6)))
+    rows.append("image/real-pool/f.png\timage\treal\t\tf")
     (tmp_path / "manifest.tsv").write_text("\n".join(rows))
     learnt = [str(tmp_path / "image" / name) for name in ("real/a.png", "fake/b.png")]
     columns = {"path": learnt, "source": ["a", "b"], "split": ["train"] * 2, "status": ["used"] * 2}
@@ -87,10 +90,11 @@ def test_a_folder_is_told_by_what_the_bundle_has_seen(gated, tmp_path):
     for group, path in out_of_domain.genuine_rows(tmp_path, bundle, 10):
         found[group].append(path.stem)
     reals, known, unknown = out_of_domain.REALS, out_of_domain.KNOWN, out_of_domain.UNKNOWN
+    assert found.pop(out_of_domain.OTHERS) == ["f"]
     assert found == {reals: ["c"], known: ["d"], unknown: ["e"], f"{unknown}: Y": ["e"]}
     given = argparse.Namespace(count=1, seed=0, most=10)
     measured = out_of_domain.measure(bundle, tmp_path, given)
-    assert set(measured["groups"]) == {*found, *strange_files.PICTURES}
+    assert set(measured["groups"]) == {*found, out_of_domain.OTHERS, *strange_files.PICTURES}
     lines = list(out_of_domain.table(measured))
     assert len(lines) == 2 + len(measured["groups"])
     assert measured["auroc_strange"] > 0.9
