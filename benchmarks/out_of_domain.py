@@ -27,8 +27,7 @@ from benchmarks.strange_files import clip_files, picture_files, sound_files
 from deepscan.bundle import Bundle
 from deepscan.datasets.seen import overlap
 from deepscan.detector import Detector
-from deepscan.errors import AbstainError, OutOfDomainError
-from deepscan.fusion import Vote
+from deepscan.errors import AbstainError
 from deepscan.media.source import Media
 from deepscan.pipeline import prepare
 
@@ -86,10 +85,7 @@ def judge(detector: Detector, media: Media, group: Group) -> float | None:
     spent_ms = (time.perf_counter() - start_s) * 1000
     group.distances.append(gate.place(value_S).distance)
     vote = detector.judge(prepared, detector.run(prepared))
-    said = detector.vote(prepared)
-    assert isinstance(said, Vote) == (refusal is None)
     if refusal:
-        assert said.reason == OutOfDomainError.reason
         group.gated += 1
         group.without[vote.score.label] += 1
     else:
@@ -207,7 +203,7 @@ def main() -> None:
         if bundle.card.gate is None:
             raise SystemExit(f"{path} has no gate; give it one with 'deepscan gate'.")
         results.append(measure(bundle, given.media, given))
-        print("\n".join(table(results[-1])))
+        print("\n".join(table(results[-1])), flush=True)
     given.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"count": given.count, "seed": given.seed, "bundles": results}, indent=1)
     (given.out / "out_of_domain.json").write_text(text + "\n", encoding="utf-8")
