@@ -195,7 +195,8 @@ def fit(
     The threshold comes from distances of files to those of *other* sources: in-sample ones are smaller,
     the more so the fewer files there are. ``floor(rate * n)`` of the n held-out distances lie above it, so
     that about ``rate`` of further files like these are gated. Where that is none, it is what a log-normal
-    distribution of the distances puts there, and no less than the largest of them.
+    distribution with the median and the median deviation of the distances puts there, and no less than the
+    second of them: one odd file among few would open the gate to everything.
 
     Args:
         told: Statistics by name, each of all N files; NaN = not told.
@@ -307,12 +308,14 @@ def _held_out(value_NS: Floats, fold_N: NDArray[np.intp]) -> Floats:
 
 
 def _threshold(distance_N: Floats, rate: float) -> float:
+    falling_N = np.sort(distance_N)[::-1]
     above = math.floor(rate * len(distance_N) + 1e-9)
     if above:
-        return float(np.sort(distance_N)[::-1][above])
+        return float(falling_N[above])
     log_N = np.log(np.maximum(distance_N, 1e-9))
-    tail = math.exp(log_N.mean() + NormalDist().inv_cdf(1 - rate) * log_N.std())
-    return max(tail, float(distance_N.max()))
+    middle = float(np.median(log_N))
+    spread = float(np.median(abs(log_N - middle))) / NormalDist().inv_cdf(0.75)
+    return max(math.exp(middle + NormalDist().inv_cdf(1 - rate) * spread), float(falling_N[1]))
 
 
 def _square(upper: Sequence[float]) -> Floats:
