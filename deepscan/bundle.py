@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deepscan import config, formats
 from deepscan.calibration import Calibration, OperatingPoint, Reliability
+from deepscan.domain.gate import Gate
 from deepscan.errors import BundleError, ConfigError
 from deepscan.formats import FLOAT32, Format
 from deepscan.modalities import Prep
@@ -46,6 +47,7 @@ class Card:
         calibration: From logits to probabilities, fitted on validation data.
         operating: Where real ends and fake begins, fitted on validation data.
         reliability: What validation files that scored alike turned out to be.
+        gate: Tells files that are unlike those of validation and not judged; None = every file is judged.
         reference: How validation files scored and were prepared, to see whether served ones do alike; empty
             = nobody wrote it down.
         recipe: Training settings.
@@ -76,6 +78,7 @@ class Card:
     calibration: Calibration = Calibration()
     operating: OperatingPoint = OperatingPoint()
     reliability: Reliability | None = None
+    gate: Gate | None = None
     reference: Reference = ()
     recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -106,6 +109,8 @@ class Card:
         ]
         if self.precision != FLOAT32:
             facts.append(self.precision)
+        if self.gate:
+            facts.append(config.to_dict(self.gate))
         if self.structure:
             facts.append(list(self.structure))
         body = json.dumps(facts, sort_keys=True).encode()

@@ -4,12 +4,14 @@ import dataclasses
 import functools
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 
 from deepscan.bundle import Bundle
 from deepscan.calibration import decide
+from deepscan.domain.gate import refusals
 from deepscan.errors import AbstainError, ConfigError, DeepscanError
 from deepscan.formats import Deferred, Runner, best_device
 from deepscan.formats.batches import USUAL, best_size
@@ -82,9 +84,10 @@ class Detector:
 
     def vote(self, prepared: Prepared) -> Vote | Abstention:
         """Judge a prepared file, or pass on why it cannot be judged."""
-        if isinstance(prepared, AbstainError):
-            return self.abstain(prepared)
-        return self.judge(prepared, self.run(prepared))
+        (admitted,) = admit((self,), prepared)
+        if isinstance(admitted, AbstainError):
+            return self.abstain(admitted)
+        return self.judge(admitted, self.run(admitted))
 
     def abstain(self, error: DeepscanError) -> Abstention:
         """Turn the reason why a file cannot be judged, or why judging it failed, into an Abstention."""
@@ -132,6 +135,19 @@ class Detector:
             Part(probability=float(probability), region=region, weight=float(weight))
             for region, probability, weight in zip(regions, probability_T, weight_T, strict=False)
         ]
+
+
+def admit(detectors: Sequence[Detector], prepared: Prepared) -> list[Prepared]:
+    """Return a prepared file as each detector may judge it: as it is, or why its gate refuses it.
+
+    Args:
+        detectors: Those that share the Prep.
+        prepared: What it made of the file; a reason to abstain stays what it is.
+    """
+    gates = [detector.bundle.card.gate for detector in detectors]
+    if isinstance(prepared, AbstainError) or not any(gates):
+        return [prepared] * len(detectors)
+    return [refusal or prepared for refusal in refusals(gates, prepared, detectors[0].prep.needs)]
 
 
 def _measures(outputs: Outputs) -> dict[str, float]:

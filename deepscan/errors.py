@@ -20,6 +20,7 @@
     │   ├── NoHumError           its sound carries no hum of the mains
     │   ├── TooShortError        it ends before there is enough to judge
     │   ├── UnclearError         what would be measured is lost in noise
+    │   ├── OutOfDomainError     it is unlike everything that the detector was chosen on
     │   ├── NothingMeasuredError no analyzer found anything to measure
     │   ├── NoMapError           the detector has nothing that a heat map of this kind could show
     │   └── NotInstalledError    what is needed to look at it is not installed
@@ -145,6 +146,12 @@ class UnclearError(AbstainError):
     """What would be measured is there, but lost in noise."""
 
     reason = "unclear"
+
+
+class OutOfDomainError(AbstainError):
+    """What was prepared of the media is unlike everything that the detector was chosen on."""
+
+    reason = "out-of-domain"
 
 
 class NoMapError(AbstainError):

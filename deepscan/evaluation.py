@@ -26,26 +26,25 @@ from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
 from deepscan.cluster import alone
 from deepscan.datasets import stream
 from deepscan.datasets.dataset import DataSet, account
+from deepscan.datasets.described import TRAITS, Described
 from deepscan.datasets.judged import as_predictions
 from deepscan.datasets.plan import Chunk
 from deepscan.datasets.reader import Reader
 from deepscan.datasets.seen import Overlap
 from deepscan.detector import Detector, pick_device
-from deepscan.errors import DataError
+from deepscan.domain import gate as gates
+from deepscan.errors import DataError, OutOfDomainError
 from deepscan.metrics import Evaluation, Slice, evaluate
 from deepscan.metrics.costs import Verifier
 from deepscan.metrics.examination import Examination, examine
 from deepscan.metrics.paired import Against
-from deepscan.modalities import Example
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_plugin
-from deepscan.monitor.drift import SCORE, SCORE_EDGES, Histogram, Reference, example_statistics, merged
+from deepscan.monitor.drift import SCORE, SCORE_EDGES, Histogram, Reference
 from deepscan.report import Page, render, to_json
 
 BATCH = 32
 FEW = 256
-FEW_RAW = 32
-REFERENCE_FILES = 500
 PREDICTIONS = "predictions.parquet"
 
 
@@ -137,24 +136,38 @@ class _Judge:
         self.detector = Detector.load(pathlib.Path(bundle), judging.device)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return the manifest row and the logit of every Example."""
+        """Return the manifest row and the logit of every Example, and its statistics if the batch has any."""
         inputs = {name: np.array(batch[name]) for name in self.detector.prep.inputs}
-        return {"file": batch["file"], "logit": self.detector.runner(inputs)["logit"]}
+        told = {name: batch[name] for name in ("file", TRAITS) if name in batch}
+        return told | {"logit": self.detector.runner(inputs)["logit"]}
 
 
 def file_logits(
     bundle: Bundle, reader: Reader, chunks: Sequence[Chunk], judging: Judging
-) -> dict[int, float]:
-    """Return the aggregated logit of every file in some chunks, by its row of the manifest."""
+) -> dict[int, float | None]:
+    """Return the aggregated logit of every file in some chunks, by its row of the manifest.
+
+    None stands for a file that the bundle's gate refuses.
+    """
     if not chunks:
         return {}
-    judged = _judged_here if _few(chunks, judging) else _judged_on_ray
+    gate, judged = bundle.card.gate, _judged_here if _few(chunks, judging) else _judged_on_ray
     parts: dict[int, list[float]] = {}
-    for batch in judged(bundle, reader, chunks, judging):
-        for file, logit in zip(batch["file"].tolist(), batch["logit"].tolist(), strict=True):
+    traits: dict[int, list[Any]] = {}
+    for batch in judged(bundle, Described.of(reader, gate), chunks, judging):
+        for number, (file, logit) in enumerate(
+            zip(batch["file"].tolist(), batch["logit"].tolist(), strict=True)
+        ):
             parts.setdefault(file, []).append(logit)
+            if gate:
+                traits.setdefault(file, []).append(batch[TRAITS][number])
     aggregate = load_modalities().get(bundle.card.modality).aggregate
-    return {file: aggregate(np.asarray(parts[file], np.float32)) for file in sorted(parts)}
+    return {
+        file: None
+        if gate and gate.refusal(gates.median(traits[file]))
+        else aggregate(np.asarray(parts[file], np.float32))
+        for file in sorted(parts)
+    }
 
 
 def _few(chunks: Sequence[Chunk], judging: Judging) -> bool:
@@ -197,6 +210,8 @@ def predictions(
 ) -> pa.Table:
     """Judge splits; return their rows of the ledger with ``logit`` and ``probability`` (null = abstained).
 
+    The status of files that the bundle's gate refuses is ``out-of-domain``.
+
     A split that gets pseudo-fakes has rows for them, too; see ``DataSet.held_out``. Such a row is that of the
     real file, but for the label and the generator, which tells the kind and is added to the path.
 
@@ -211,11 +226,19 @@ def predictions(
     paths = data.ledger.column("path").to_pylist()
     told = {row: known[paths[row]] for row in rows if paths[row] in known}
     chunks = (chunk.without(told) for split in splits for chunk in data.held_out(split))
-    logits = told | file_logits(bundle, data.reader, [chunk for chunk in chunks if chunk.rows], judging)
+    fresh = file_logits(bundle, data.reader, [chunk for chunk in chunks if chunk.rows], judging)
+    logits = told | fresh
     made = [row for row in logits if row < 0]
     values = pa.array([logits.get(row) for row in [*rows, *made]], pa.float64())
     ledger = pa.concat_tables([data.ledger.take(rows), data.pseudo_ledger(made)])
-    return calibrated(bundle, ledger.append_column("logit", values))
+    gated = [row in fresh and fresh[row] is None for row in [*rows, *made]]
+    return calibrated(bundle, with_gated(ledger, gated).append_column("logit", values))
+
+
+def with_gated(ledger: pa.Table, gated: Sequence[bool]) -> pa.Table:
+    """Return a ledger in which the status of some rows, one flag each, is that of files out of domain."""
+    status = pc.if_else(pa.array(gated, pa.bool_()), OutOfDomainError.reason, ledger.column("status"))
+    return ledger.set_column(ledger.column_names.index("status"), "status", status)
 
 
 def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind, seen: Reference = ()) -> Bundle:
@@ -242,52 +265,6 @@ def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind, seen: Reference = ()
         reliability=fit_reliability(probability, label),
         reference=(Histogram.of(SCORE, probability.tolist(), SCORE_EDGES), *seen),
     )
-
-
-def prep_reference(data: DataSet, judging: Judging) -> Reference:
-    """Return the statistics of the prepared files of the validation split, over ``REFERENCE_FILES`` or so.
-
-    Pseudo-fakes are left out, since nobody sends such files.
-    """
-    chunks, chosen = data.chunks("val"), set[int]()
-    for number in np.random.default_rng(0).permutation(len(chunks)):
-        if len(chosen) < REFERENCE_FILES:
-            chosen.update(chunks[number].files)
-    others = {file for chunk in chunks for file in chunk.files} - chosen
-    wanted = [kept for chunk in chunks if (kept := chunk.without(others)).rows]
-    onlooker = _Onlooker(*(getattr(data.reader, field.name) for field in dataclasses.fields(Reader)))
-    parts: dict[int, list[dict[str, float]]] = {}
-    for batch in _looked_at(onlooker, wanted, judging):
-        names = [name for name in batch if name != "file"]
-        for file, *values in zip(*(batch[name].tolist() for name in ["file", *names]), strict=True):
-            parts.setdefault(file, []).append(dict(zip(names, values, strict=True)))
-    files = [merged(parts[file]) for file in sorted(parts)]
-    return tuple(Histogram.spread(name, [file[name] for file in files]) for name in (files or [{}])[0])
-
-
-class _Onlooker(Reader):
-    """Tells the statistics of Examples instead of handing them out."""
-
-    __slots__ = ()
-
-    def labelled(self, chunks: Sequence[Chunk]) -> Example:
-        """Return statistics of all Examples of some chunks, float64 [N], and their ``file``, int64 [N]."""
-        examples = (each for chunk in chunks for each in self.read(chunk, range(len(chunk.rows))))
-        told = [example_statistics(example, self.names) for example in examples]
-        files = np.asarray([file for chunk in chunks for file in chunk.files], np.int64)
-        return {"file": files} | {name: np.asarray([each[name] for each in told]) for name in told[0]}
-
-
-def _looked_at(
-    onlooker: _Onlooker, chunks: Sequence[Chunk], judging: Judging
-) -> Iterable[Mapping[str, NDArray[Any]]]:
-    """Read kept Examples and few raw files here, and prepare many on Ray."""
-    if all(chunk.group >= 0 for chunk in chunks) or (len(chunks) <= FEW_RAW and alone()):
-        return (onlooker.labelled([chunk]) for chunk in chunks)
-    looked: Iterable[Mapping[str, NDArray[Any]]] = stream.evaluation(
-        chunks, onlooker, judging.cpus
-    ).iter_batches(batch_format="numpy")
-    return looked
 
 
 def calibrated(bundle: Bundle, judged: pa.Table) -> pa.Table:
@@ -339,13 +316,15 @@ def assess(
         DataError: No file of the split could be judged.
     """
     evaluation = measure(bundle, judged, judging, asked.by)
+    gated = set(judged.filter(pc.field("status") == OutOfDomainError.reason)["path"].to_pylist())
+    ledger = with_gated(data.ledger, [path in gated for path in data.ledger["path"].to_pylist()])
     files, rng = as_predictions(judged_ones(judged), asked.by), np.random.default_rng(judging.seed)
     return Outcome(
         bundle=bundle,
         split=split,
         evaluation=evaluation,
         judged=judged,
-        account=account(data.ledger),
+        account=account(ledger),
         examination=examine(files, bundle.card.operating, rng, judging.replicates, asked.verifier),
     )
 

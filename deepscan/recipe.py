@@ -173,6 +173,8 @@ class Recipe:
             and the fastest is taken; ``set`` = as ``amp`` and ``compile`` say.
         recompute: Keep less for the backward pass and compute it again there (gradient checkpointing).
         sync_norm: Share the statistics of batch norms among workers, each of which has a GPU.
+        gate: Share of files like those of validation that the bundle may refuse as out of domain, in [0, 1);
+            0 = no gate, every file is judged.
         optimizer: See Optimizer.
         schedule: See Schedule.
         loss: See Loss.
@@ -196,6 +198,7 @@ class Recipe:
     speed: Literal["measured", "set"] = "measured"
     recompute: bool = False
     sync_norm: bool = False
+    gate: float = 0.01
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
@@ -230,6 +233,7 @@ class Recipe:
             self.batch_size,
             "at least 2 with pseudo-fakes, which come in pairs",
         )
+        _require(0 <= self.gate < 1, "gate", self.gate, "in [0, 1)")
         _require(0 <= self.distill.weight <= 1, "distill.weight", self.distill.weight, "in [0, 1]")
         _require(self.distill.temperature > 0, "distill.temperature", self.distill.temperature, "above 0")
         _require(

@@ -19,6 +19,8 @@ def test_the_defaults_are_valid():
         ("accumulate", 0, "at least 1"),
         ("ema_decay", -0.1, "in [0, 1)"),
         ("ema_decay", 1.0, "in [0, 1)"),
+        ("gate", -0.01, "in [0, 1)"),
+        ("gate", 1.0, "in [0, 1)"),
         ("optimizer.lr", 0.0, "above 0"),
         ("optimizer.lr", -1e-3, "above 0"),
         ("schedule.warmup", -0.01, "in [0, 1)"),

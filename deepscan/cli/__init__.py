@@ -20,6 +20,7 @@ from deepscan.cli import (
     evaluating,
     experimenting,
     feedback,
+    gating,
     importing,
     judging,
     optimizing,
@@ -45,6 +46,7 @@ app.add_typer(cards.app)
 app.add_typer(scoring.app)
 app.add_typer(optimizing.app)
 app.add_typer(shrinking.app)
+app.add_typer(gating.app)
 app.add_typer(quantizing.app)
 app.add_typer(serving.app)
 app.add_typer(experimenting.app)

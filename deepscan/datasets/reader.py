@@ -77,7 +77,18 @@ class Reader:
         Raises:
             MediaError: A raw file has changed since it was looked at and does not decode any more.
         """
-        examples = [each for chunk in chunks for each in self.read(chunk, range(len(chunk.rows)))]
+        return self.batched(self.examples(chunks), chunks)
+
+    def examples(self, chunks: Sequence[Chunk]) -> list[Example]:
+        """Return all Examples of some chunks as they are kept.
+
+        Raises:
+            MediaError: A raw file has changed since it was looked at and does not decode any more.
+        """
+        return [each for chunk in chunks for each in self.read(chunk, range(len(chunk.rows)))]
+
+    def batched(self, examples: list[Example], chunks: Sequence[Chunk]) -> Example:
+        """Return Examples of some chunks as the batch that ``labelled`` describes."""
         return batch(examples, self.prep) | {
             "label": np.asarray([label for chunk in chunks for label in chunk.labels], np.float32),
             "file": np.asarray([file for chunk in chunks for file in chunk.files], np.int64),

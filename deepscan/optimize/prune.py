@@ -16,10 +16,11 @@ from deepscan.datasets.dataset import DataSet
 from deepscan.datasets.seen import remember
 from deepscan.detector import Detector, pick_device
 from deepscan.errors import ConfigError, FormatError
-from deepscan.evaluation import Judging, calibrate, predictions, prep_reference
+from deepscan.evaluation import Judging, calibrate, predictions
 from deepscan.formats import eager
 from deepscan.formats.tracing import example_of
 from deepscan.nn.structure import CHANNELS
+from deepscan.onlooking import prep_reference
 from deepscan.optimize.channels import shrink
 from deepscan.optimize.figures import Figures, figures_of
 from deepscan.optimize.finetune import fine_tune, require_splits, with_pseudo_fakes

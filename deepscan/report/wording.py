@@ -40,6 +40,7 @@ REASONS = {
     "no-sound": "There is no sound",
     "not-installed": "What it needs is not installed",
     "nothing-measured": "There is nothing that it measures",
+    "out-of-domain": "The file is unlike those that it knows",
     "too-short": "The file is too short",
     "unclear": "What it measures is lost in noise",
     FAILED: "It failed",

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from deepscan import storage
 from deepscan.bundle import Bundle
-from deepscan.detector import Detector
+from deepscan.detector import Detector, admit
 from deepscan.errors import DeepscanError, MediaError, StorageError
 from deepscan.evidence import Analyzer
 from deepscan.fusion import FusionPolicy
@@ -142,8 +142,9 @@ def _row(seen: Look, outcomes: Sequence[Outcome], policy: FusionPolicy, spent_s:
 
 def _vote(detector: Detector, prepared: Sequence[Prepared | MediaError]) -> Iterator[Outcome]:
     """Yield what a detector says of several prepared files, whose parts go through the model together."""
-    outputs = _run(detector, [each for each in prepared if isinstance(each, list)])
-    for each in prepared:
+    admitted = [each if isinstance(each, MediaError) else admit((detector,), each)[0] for each in prepared]
+    outputs = _run(detector, [each for each in admitted if isinstance(each, list)])
+    for each in admitted:
         if isinstance(each, MediaError):
             yield Failure(detector.abstain(each), each)
         elif isinstance(each, DeepscanError):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan import pipeline
-from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError
+from deepscan.domain.gate import refusals
+from deepscan.errors import AbstainError, ConfigError, DeepscanError, MediaError, OutOfDomainError
 from deepscan.modalities import Example, Outputs, Prepared
 from deepscan.pipeline import Failure, Outcome
 from deepscan.serving.batching import Batched, Batching
@@ -118,13 +119,22 @@ async def _outcomes(
         return tuple(detector.abstain(prepared) for detector in detectors)
     if isinstance(prepared, DeepscanError):
         return tuple(Failure(detector.abstain(prepared), prepared) for detector in detectors)
-    answers = await ask(Asked(prepared, detectors))
+    gates = [detector.bundle.card.gate for detector in detectors]
+    refused: list[OutOfDomainError | None] = [None] * len(gates)
+    if any(gates):
+        refused = await asyncio.to_thread(refusals, gates, prepared, detectors[0].prep.needs)
+    open_to = tuple(each for each, refusal in zip(detectors, refused, strict=True) if refusal is None)
+    answers = iter(await ask(Asked(prepared, open_to)) if open_to else [])
     return tuple(
-        Failure(detector.abstain(answer), answer)
-        if isinstance(answer, DeepscanError)
-        else detector.judge(prepared, answer)
-        for detector, answer in zip(detectors, answers, strict=True)
+        detector.abstain(refusal) if refusal else _outcome(detector, prepared, next(answers))
+        for detector, refusal in zip(detectors, refused, strict=True)
     )
+
+
+def _outcome(detector: "Detector", examples: list[Example], answer: Outputs | DeepscanError) -> Outcome:
+    if isinstance(answer, DeepscanError):
+        return Failure(detector.abstain(answer), answer)
+    return detector.judge(examples, answer)
 
 
 def run_together(files: "Sequence[Asked]") -> list[Answers]:

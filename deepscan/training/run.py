@@ -33,7 +33,6 @@ from deepscan.evaluation import (
     calibrated,
     measure,
     predictions,
-    prep_reference,
     publish,
     summary,
 )
@@ -41,6 +40,7 @@ from deepscan.modalities import Prep
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.objectives import classification
+from deepscan.onlooking import fit_gate, prep_reference
 from deepscan.recipe import Recipe
 from deepscan.training import tracking
 from deepscan.training.fit import Job, Streams, fit
@@ -255,6 +255,7 @@ def assemble(order: Order, settings: Settings, data: DataSet, resources: Resourc
 
 def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch, start_s: float) -> Outcome:
     judging = Judging(plugin=order.plugin, device="cpu" if order.device == "cpu" else "auto")
+    bundle = bundle.amend(gate=fit_gate(data, judging, bundle.card.recipe.get("gate", 0.0)))
     watch.stage("Judging the validation and the test split")
     judged = predictions(bundle, data, ("val", "test"), judging)
     validation, test = (judged.filter(pc.field("split") == split) for split in ("val", "test"))

@@ -10,7 +10,7 @@ LAYERS = (
     {"errors", "verdict"},
     {"registry", "watch", "interrupt", "storage", "allocator"},
     {"config", "recipe"},
-    {"calibration", "cache", "monitor"},
+    {"calibration", "cache", "monitor", "domain"},
     {"metrics"},
     {"fusion", "experiment"},
     {"fitting"},
@@ -29,6 +29,7 @@ LAYERS = (
     {"cluster"},
     {"datasets", "report"},
     {"evaluation"},
+    {"onlooking"},
     {"robustness", "scoring", "training", "assembly", "measuring", "feedback", "cards"},
     {"tuning", "optimize", "serving", "series", "crossvalidation", "finder"},
     {"console", "demo", "client"},
@@ -38,7 +39,7 @@ LAYERS = (
 """From the lowest to the highest; a unit imports itself and what lies in lower layers, nothing else."""
 
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer}
-PURE = {"calibration", "fusion", "fitting", "metrics", "cache", "monitor", "experiment"}
+PURE = {"calibration", "domain", "fusion", "fitting", "metrics", "cache", "monitor", "experiment"}
 HOMES = {
     "cv2": {"media", "evidence"},
     "av": {"media", "evidence"},

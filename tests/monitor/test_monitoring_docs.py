@@ -6,11 +6,11 @@ import pathlib
 import re
 import typing
 
-from deepscan.evaluation import REFERENCE_FILES
 from deepscan.monitor import drift
 from deepscan.monitor.alerts import DEFAULTS, FIGURES, Alert, Rule
 from deepscan.monitor.drift import Drift, Histogram, Status
 from deepscan.monitor.history import Keep, Minute, Window
+from deepscan.onlooking import REFERENCE_FILES
 from deepscan.serving.alerting import body
 from deepscan.serving.exposition import METRICS
 from deepscan.serving.machine import Reading

@@ -9,17 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deepscan import evaluation
+from deepscan import onlooking
 from deepscan.bundle import MANIFEST, Bundle
 from deepscan.datasets.dataset import DataSet
 from deepscan.datasets.reader import Reader, ledger
 from deepscan.datasets.store import USED, Row, Store
 from deepscan.errors import BundleError
-from deepscan.evaluation import Judging, calibrate, prep_reference
+from deepscan.evaluation import Judging, calibrate
 from deepscan.media.source import Limits, Media
 from deepscan.modalities.catalog import load_builtin
 from deepscan.modalities.image import ImagePrep
 from deepscan.monitor.drift import prep_statistics
+from deepscan.onlooking import prep_reference
 from tests.tiny_bundles import WHOLE, noise, tiny_bundle
 
 PARTS = (1, 3, 1, 2, 1, 1, 4, 2, 1, 1)
@@ -80,10 +81,10 @@ def test_it_is_the_statistics_of_served_files(kept):
 
 
 def test_only_some_files_are_looked_at_but_all_parts_of_each(kept, monkeypatch):
-    monkeypatch.setattr(evaluation, "REFERENCE_FILES", 1)
+    monkeypatch.setattr(onlooking, "REFERENCE_FILES", 1)
     read = []
     monkeypatch.setattr(
-        evaluation, "merged", lambda parts: read.append(len(parts)) or {"parts": float(len(parts))}
+        onlooking, "merged", lambda parts: read.append(len(parts)) or {"parts": float(len(parts))}
     )
     (found,) = prep_reference(kept, Judging())
     assert 1 <= found.count < len(PARTS)
@@ -92,7 +93,7 @@ def test_only_some_files_are_looked_at_but_all_parts_of_each(kept, monkeypatch):
 
 
 def test_few_raw_files_are_prepared_again_here(raw, monkeypatch):
-    monkeypatch.setattr(evaluation, "alone", lambda: True)
+    monkeypatch.setattr(onlooking, "alone", lambda: True)
     found = by_figure(prep_reference(raw, Judging()))
     means = [
         prep_statistics(WHOLE(Media.from_bytes(noise(seed), "x.png")), WHOLE.needs)["pixels_mean"]
@@ -116,12 +117,12 @@ def test_many_raw_files_and_those_of_other_machines_are_prepared_on_ray(raw, mon
         return made
 
     asked = []
-    monkeypatch.setattr(evaluation, "FEW_RAW", 32)
-    monkeypatch.setattr(evaluation, "alone", lambda: True)
+    monkeypatch.setattr(onlooking, "FEW_RAW", 32)
+    monkeypatch.setattr(onlooking, "alone", lambda: True)
     here = prep_reference(raw, Judging())
-    monkeypatch.setattr(evaluation, "FEW_RAW", few)
-    monkeypatch.setattr(evaluation, "alone", lambda: is_alone)
-    monkeypatch.setattr(evaluation.stream, "evaluation", stream)
+    monkeypatch.setattr(onlooking, "FEW_RAW", few)
+    monkeypatch.setattr(onlooking, "alone", lambda: is_alone)
+    monkeypatch.setattr(onlooking.stream, "evaluation", stream)
     assert prep_reference(raw, Judging(cpus=0.25)) == here
     assert asked == [0.25]
 
@@ -131,7 +132,7 @@ def test_many_raw_files_and_those_of_other_machines_are_prepared_on_ray(raw, mon
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_is_prepared_on_ray_has_the_same_statistics(raw, monkeypatch):
     here = prep_reference(raw, Judging())
-    monkeypatch.setattr(evaluation, "FEW_RAW", 0)
+    monkeypatch.setattr(onlooking, "FEW_RAW", 0)
     assert prep_reference(raw, Judging()) == here
 
 

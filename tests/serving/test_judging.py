@@ -25,7 +25,7 @@ class Stub:
     """A detector whose answers are its Examples' numbers, or that fails on some."""
 
     def __init__(self, name: str = "stub", failing: bool = False) -> None:
-        self.bundle = SimpleNamespace(card=SimpleNamespace(id=name))
+        self.bundle = SimpleNamespace(card=SimpleNamespace(id=name, gate=None))
         self.failing = failing
         self.began, self.go_on = threading.Event(), threading.Event()
 

@@ -16,6 +16,7 @@ export const REASONS = {
   "no-sound": "There is no sound",
   "nothing-measured": "There is nothing that it measures",
   "not-installed": "What it needs is not installed",
+  "out-of-domain": "The file is unlike those that it knows",
   "too-short": "The file is too short",
   unclear: "What it measures is lost in noise",
   failed: "It failed",
