@@ -51,7 +51,8 @@ class Card:
         reference: How validation files scored and were prepared, to see whether served ones do alike; empty
             = nobody wrote it down.
         recipe: Training settings.
-        training: How the run went: its ``time_s``, ``workers``, ``epochs``, and whether it was ``resumed``.
+        training: How the run went: its ``time_s``, ``workers``, ``epochs``, whether it was ``resumed``, and
+            the ``way`` in which its steps were computed: precision, layout, whether compiled.
         data: Digest and counts of the training data.
         seen: Fingerprints of the files and sources that trained or chose it; see ``deepscan.datasets.seen``.
         metrics: Figures by split, each with the split's size.
@@ -61,7 +62,6 @@ class Card:
             ``deepscan.nn.structure``.
         teachers: Ids of the bundles that it learnt to follow.
         software: Versions that made it.
-        way: How the steps of its training were computed: precision, layout, whether compiled.
         plugin: File name of the plug-in that defines the model; empty = a built-in model.
         schema: Version of this layout.
     """
@@ -90,7 +90,6 @@ class Card:
     structure: tuple[dict[str, Any], ...] = ()
     teachers: tuple[str, ...] = ()
     software: dict[str, str] = dataclasses.field(default_factory=dict)
-    way: str = ""
     plugin: str = ""
     schema: int = SCHEMA
 

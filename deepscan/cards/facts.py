@@ -143,6 +143,7 @@ def training(card: Card) -> Section:
         "time from the start to the figures": took,
         "epochs": str(run.get("epochs", UNKNOWN)),
         "training processes": str(run.get("workers", UNKNOWN)),
+        "steps computed in": str(run.get("way", UNKNOWN)),
         "seed": str(card.recipe.get("seed", UNKNOWN)),
         "software": ", ".join(f"{name} {version}" for name, version in card.software.items()) or UNKNOWN,
     }

@@ -285,7 +285,8 @@ class Teller:
         with tempfile.TemporaryDirectory() as folder:
             directory = pathlib.Path(folder)
             figures = {"validation": report.metrics}
-            card = dataclasses.replace(self.job.card, metrics=figures, way=str(trainer.way))
+            training = {"way": str(trainer.way)}
+            card = dataclasses.replace(self.job.card, metrics=figures, training=training)
             bundle.write(directory, card, trainer.kept)
             state.save(directory, trainer.progress, **trainer.state_dict())
             (directory / EPOCHS).write_text(json.dumps(self.epochs), encoding="utf-8")

@@ -154,7 +154,7 @@ def train(order: Order, watch: Watch) -> Outcome:
                 tracked.epoch(metrics)
 
             bundle = fit(job, streams, order.resume, on_epoch)
-            watch.stage(f"Its steps were computed in {bundle.card.way}")
+            watch.stage(f"Its steps were computed in {bundle.card.training['way']}")
             outcome = _finish(order, bundle, data, watch, start_s)
             tracked.result(outcome.evaluation.overall, outcome.bundle.path)
         order.place.send()
@@ -266,7 +266,7 @@ def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch, start_s: 
     outcome = assess(bundle, data, "test", calibrated(bundle, test), judging)
     history = tuple(read_history(order.out / HISTORY))
     tested = summary(outcome.evaluation) | {"verdicts": verdicts(outcome.judged, bundle.card.operating)}
-    training = course(start_s, order.workers, len(history), order.resume)
+    training = bundle.card.training | course(start_s, order.workers, len(history), order.resume)
     # Here and not on the card of the job: trackers log that one, and names of generators are no parameters.
     told = bundle.card.data | composition(data.ledger, order.origin.seed)
     bundle = bundle.amend(metrics=bundle.card.metrics | {"test": tested}, training=training, data=told)

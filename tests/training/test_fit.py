@@ -206,8 +206,8 @@ def test_the_bundle_explains_itself(finished):
     assert card.calibration.kind == "temperature"
     assert card.reliability is not None
     assert card.plugin == "tiny.py"
-    assert card.way in {"float32, channels last", "bfloat16, channels last"}
-    assert f"Its steps were computed in {card.way}" in watch.stages
+    assert card.training["way"] in {"float32, channels last", "bfloat16, channels last"}
+    assert f"Its steps were computed in {card.training['way']}" in watch.stages
     assert sum(card.data["files"].values()) == FILES + 1
     assert card.data["status"] == {"used": FILES, "corrupt": 1}
     assert Bundle.read(outcome.bundle.path).card == card
