@@ -62,7 +62,7 @@ def test_an_interrupted_set_goes_on_where_it_was(tmp_path):
     assert not (tmp_path / "a" / "manifest.csv").exists()
     write_set(tmp_path / "a", {}, SOURCES, interrupted)
     write_set(tmp_path / "b", {}, SOURCES, make)
-    assert made == [0, 1, 2, 2]
+    assert sorted(made) == [0, 1, 2, 2]
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
