@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -44,6 +45,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(config.stash[SESSION].exitstatus))
+
+
+@pytest.fixture(autouse=True)
+def _ends_of_children_are_not_handled() -> Iterator[None]:
+    """Take away the handler that a DataLoader leaves behind, which wants to know of every child that ends.
+
+    It ran on a stack for signals that was sound no more after thousands of tests: the end of the browser,
+    of all children, ended the whole run.
+    """
+    yield
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -22,9 +22,9 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return tmp_path_factory.mktemp("downloads")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory, downloads: pathlib.Path) -> Iterator[Any]:
-    """A browser of this machine; nothing is downloaded."""
+    """A browser of this machine, which ends with the tests of its file; nothing is downloaded."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not browser or not driver:
