@@ -154,11 +154,12 @@ class Record:
         """Return the bundle of the best epoch, when all epochs have ended.
 
         Raises:
-            StorageError: It cannot be fetched.
+            StorageError: It cannot be fetched, or is not there any more.
         """
         best = [int(epoch.metrics["epoch"]) for epoch in self._told(after=0) if epoch.is_best]
-        if best and _epoch_of(self.place.out / BEST) != best[-1]:
-            self._keep_best(best[-1])
+        if best and _epoch_of(self.place.out / BEST) != best[-1] and not self._keep_best(best[-1]):
+            msg = f"{self.place.checkpoint(best[-1])}, the best epoch's, is gone or not whole."
+            raise StorageError(msg)
         return Bundle.read(self.place.out / BEST)
 
     def _told(self, after: int) -> list[Epoch]:
@@ -186,18 +187,24 @@ class Record:
         self.epochs = number
         self._on_epoch(metrics)
 
-    def _keep_best(self, epoch: int) -> None:
-        """Make the bundle of an epoch the run's; a reader finds the old, the new or, briefly, none."""
+    def _keep_best(self, epoch: int) -> bool:
+        """Make the bundle of an epoch the run's; a reader finds the old, the new or, briefly, none.
+
+        Returns:
+            Whether it was still there, and whole.
+        """
         source, target = self.place.checkpoint(epoch), self.place.out / BEST
         draft = target.with_name(f"{BEST}.new")
         shutil.rmtree(draft, ignore_errors=True)
         try:
             storage.copy_folder(source, str(draft.resolve()), leave_out={state.TRAINER, EPOCHS})
-        except StorageError:
-            if storage.is_folder(source):
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-            return  # a better one has taken its place
-        replace(draft, target)
+        # Ray removes a checkpoint, file by file, when a better one takes its place; this may be half of it.
+        if whole := _epoch_of(draft) == epoch:
+            replace(draft, target)
+        return whole
 
 
 def replace(draft: pathlib.Path, target: pathlib.Path) -> None:

@@ -83,6 +83,38 @@ def test_a_best_epoch_that_a_better_one_has_replaced_is_passed_over(place, worke
     assert validated(place.out / BEST) == 2
 
 
+@pytest.mark.parametrize("left", [(), ("bundle.json",), ("weights.safetensors",)])
+def test_a_best_epoch_that_is_being_replaced_is_passed_over(place, workers, left):
+    """Ray removes the files of a checkpoint one by one."""
+    record = Record(place, workers, lambda told: None)
+    workers.tell(1, is_best=True)
+    followed(record)
+    workers.tell(2, is_best=True)
+    files = {path.name: path for path in pathlib.Path(place.checkpoint(2)).iterdir()}
+    for path in [path for name, path in files.items() if name not in left]:
+        path.unlink()
+    assert set(left) <= files.keys()
+    followed(record)
+    assert validated(place.out / BEST) == 1, "the one before stays"
+    with pytest.raises(StorageError, match="epoch-00002, the best epoch's, is gone or not whole"):
+        record.settle()
+
+
+def test_a_best_epoch_that_goes_while_it_is_copied_is_passed_over(place, workers, monkeypatch):
+    record = Record(place, workers, lambda told: None)
+    workers.tell(1, is_best=True)
+    files = subject.storage.files
+
+    def listed(location):
+        yield from (found := list(files(location)))[:1]
+        shutil.rmtree(location)
+        yield from found[1:]
+
+    monkeypatch.setattr(subject.storage, "files", listed)
+    followed(record)
+    assert not (place.out / BEST).exists()
+
+
 def test_a_bundle_that_cannot_be_fetched_is_an_error(place, workers, monkeypatch):
     record = Record(place, workers, lambda told: None)
     workers.tell(1, is_best=True)
