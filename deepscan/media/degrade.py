@@ -4,9 +4,11 @@ Pure functions, RGB uint8 [H, W, 3] in and out, C-contiguous; nothing is random 
 draws from the generator given. They serve training-time augmentation and tests of robustness.
 """
 
+import fractions
 import functools
 import math
 import statistics
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,6 +87,35 @@ def jpeg(picture: Picture, quality: int) -> Picture:
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert decoded is not None
     return _u8(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+
+
+def h264(picture: Picture, crf: int) -> Picture:
+    """Encode as one frame of a clip by x264, chroma halved (4:2:0), and decode it.
+
+    Args:
+        picture: RGB uint8 [H, W, 3].
+        crf: Constant rate factor, 0 to 51; 18 is hard to tell from the picture, 23 usual, 40 coarse.
+
+    Raises:
+        ConfigError: ``crf`` is out of range.
+    """
+    import av  # takes longer than all else that pictures need
+
+    from deepscan.media.encode import x264_options
+
+    _require(0 <= crf <= 51, "crf", crf, "in [0, 51]")
+    height, width = picture.shape[:2]
+    even = _u8(cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE))
+    encoder: Any = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = even.shape[1], even.shape[0], "yuv420p"
+    encoder.time_base = fractions.Fraction(1, 25)
+    encoder.options = {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"} | x264_options()
+    frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p")
+    decoder: Any = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    packets = [*encoder.encode(frame), *encoder.encode(None), None]
+    decoded = next(shown for packet in packets for shown in decoder.decode(packet))
+    return np.ascontiguousarray(_u8(decoded.to_ndarray(format="rgb24"))[:height, :width])
 
 
 def blur(picture: Picture, sigma_px: float) -> Picture:

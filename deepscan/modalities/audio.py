@@ -184,7 +184,8 @@ def augment_sound(example: Example, augment: Augment, rng: np.random.Generator) 
     """Return the Example with its ``wave`` changed at random, its length kept; the other columns stay.
 
     ``flip`` inverts the polarity; ``basic`` also shifts in time, changes the level and adds faint noise;
-    ``advanced`` also adds the three kinds of noise of RawBoost (Tak et al., ICASSP 2022), a room, and codecs.
+    ``advanced`` also adds the three kinds of noise of RawBoost (Tak et al., ICASSP 2022), a room, and codecs;
+    ``delivery`` shifts, changes the level, narrows the band and encodes.
     With ``augment.crop`` below 1 only that share of the duration is kept, and repeated.
     """
     changes = draw_changes(augment, len(example["wave"]), rng)
@@ -271,7 +272,20 @@ _ADVANCED: tuple[tuple[float, Draw], ...] = (
     (0.2, _draw_narrowing),
     (0.25, _draw_codec),
 )
-_LEVELS = {"none": (), "flip": _FLIP, "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
+_DELIVERY: tuple[tuple[float, Draw], ...] = (
+    *_FLIP,
+    (0.5, _draw_shift),
+    (0.8, _draw_gain),
+    (0.2, _draw_narrowing),
+    (0.5, _draw_codec),
+)
+_LEVELS = {
+    "none": (),
+    "flip": _FLIP,
+    "basic": _BASIC,
+    "advanced": _BASIC + _ADVANCED,
+    "delivery": _DELIVERY,
+}
 
 
 def copy_synthesis(example: Example, prep: AudioPrep, rng: np.random.Generator) -> tuple[Example, Example]:

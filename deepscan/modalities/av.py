@@ -266,7 +266,14 @@ def _draw_narrowing(rng: np.random.Generator) -> Callable[[Sound], Sound]:
 _Draws = tuple[tuple[float, Callable[[np.random.Generator], Callable[[Sound], Sound]]], ...]
 _BASIC: _Draws = ((0.5, _draw_noise),)
 _ADVANCED: _Draws = ((0.3, _draw_room), *_BASIC, (0.3, _draw_narrowing))
-_LEVELS: dict[str, _Draws] = {"none": (), "flip": (), "basic": _BASIC, "advanced": _ADVANCED}
+_DELIVERY: _Draws = ((0.3, _draw_narrowing),)
+_LEVELS: dict[str, _Draws] = {
+    "none": (),
+    "flip": (),
+    "basic": _BASIC,
+    "advanced": _ADVANCED,
+    "delivery": _DELIVERY,
+}
 
 
 def _accepts(media: Media) -> bool:

@@ -250,6 +250,16 @@ def _draw_jpeg(side_px: int, rng: np.random.Generator) -> Change:
     return functools.partial(degrade.jpeg, quality=int(rng.integers(40, 96)))
 
 
+def _draw_smaller(side_px: int, rng: np.random.Generator) -> Change:
+    return functools.partial(degrade.rescale, factor=rng.uniform(0.5, 0.95))
+
+
+def _draw_coding(side_px: int, rng: np.random.Generator) -> Change:
+    if rng.random() < 0.75:
+        return _draw_jpeg(side_px, rng)
+    return functools.partial(degrade.h264, crf=int(rng.integers(18, 33)))
+
+
 def _draw_cutout(side_px: int, rng: np.random.Generator) -> Change:
     height, width = np.ceil(side_px * rng.uniform(0.1, 0.3, 2)).astype(int).tolist()
     top, left = int(rng.integers(0, side_px - height + 1)), int(rng.integers(0, side_px - width + 1))
@@ -269,7 +279,19 @@ _ADVANCED: tuple[tuple[float, Draw], ...] = (
     (0.5, _draw_jpeg),
     (0.2, _draw_cutout),
 )
-_LEVELS = {"none": (), "flip": _FLIP, "basic": _BASIC, "advanced": _BASIC + _ADVANCED}
+_DELIVERY: tuple[tuple[float, Draw], ...] = (
+    *_FLIP,
+    (0.5, _draw_color),
+    (0.5, _draw_smaller),
+    (0.75, _draw_coding),
+)
+_LEVELS = {
+    "none": (),
+    "flip": _FLIP,
+    "basic": _BASIC,
+    "advanced": _BASIC + _ADVANCED,
+    "delivery": _DELIVERY,
+}
 
 
 def self_blended(example: Example, prep: ImagePrep, rng: np.random.Generator) -> tuple[Example, Example]:

@@ -34,7 +34,7 @@ class BoundaryConfig(HeadConfig):
     """
 
     dropout: float = 0.3
-    channels: tuple[int, ...] = (12, 24, 40, 64)
+    channels: tuple[int, ...] = (16, 32, 48, 64)
     clip: float = 6.0
 
 
@@ -102,11 +102,12 @@ register(
         build=BoundaryNet,
         prep=ImagePrep(size_px=144, margin=0.2),
         recipe=Recipe(
-            epochs=30,
+            epochs=120,
             batch_size=32,
             optimizer=Optimizer(lr=2e-3, weight_decay=0.05),
             schedule=Schedule(warmup=0.05),
-            augment=Augment(level="advanced"),
+            ema_decay=0.995,
+            augment=Augment(level="delivery"),
             pseudo=Pseudo(kind="self-blended"),
         ),
         search=_SEARCH | {"recipe.loss.mask_weight": Range(low=0.1, high=10.0, log=True)},
@@ -126,7 +127,7 @@ register(
             batch_size=8,
             optimizer=Optimizer(lr=2e-4, weight_decay=0.05),
             schedule=Schedule(warmup=0.05),
-            augment=Augment(level="advanced"),
+            augment=Augment(level="delivery"),
             pseudo=Pseudo(kind="self-blended"),
         ),
         search=_SEARCH,

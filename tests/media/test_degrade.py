@@ -30,6 +30,7 @@ EVERY_CHANGE = {
     "rotate": lambda picture: degrade.rotate(picture, 7),
     "rescale": lambda picture: degrade.rescale(picture, 0.5),
     "jpeg": lambda picture: degrade.jpeg(picture, 60),
+    "h264": lambda picture: degrade.h264(picture, 28),
     "blur": lambda picture: degrade.blur(picture, 1.2),
     "noise": lambda picture: degrade.noise(picture, 4, np.random.default_rng(0)),
     "adjust_color": lambda picture: degrade.adjust_color(picture, brightness=0.1, hue_deg=5),
@@ -118,10 +119,20 @@ def test_jpeg_is_that_of_pillow(textured):
     assert np.abs(degrade.jpeg(textured, 70) - expected).mean() < 1
 
 
+def test_a_frame_of_h264_keeps_colours_and_every_pixel_in_its_place(textured):
+    fine = degrade.h264(textured, 4).astype(int)
+    assert np.abs(fine.mean((0, 1)) - textured.mean((0, 1))).max() < 1.5
+    near = np.abs(fine - textured).mean()
+    assert near < 6
+    for axis in (0, 1):
+        assert near < np.abs(np.roll(fine, 1, axis) - textured).mean() - 2
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda picture, much: degrade.jpeg(picture, round(95 - 80 * much)),
+        lambda picture, much: degrade.h264(picture, round(51 * much)),
         lambda picture, much: degrade.blur(picture, 3 * much),
         lambda picture, much: degrade.rescale(picture, 1 - 0.8 * much),
         lambda picture, much: degrade.noise(picture, 20 * much, np.random.default_rng(0)),
@@ -168,6 +179,7 @@ def test_hue_turns_the_hue_and_keeps_luma(hue_deg):
         lambda picture: degrade.rescale(picture, 0),
         lambda picture: degrade.rescale(picture, 1.1),
         lambda picture: degrade.jpeg(picture, 0),
+        lambda picture: degrade.h264(picture, 52),
         lambda picture: degrade.blur(picture, -1),
         lambda picture: degrade.noise(picture, -1, np.random.default_rng(0)),
         lambda picture: degrade.adjust_color(picture, brightness=1.1),

@@ -256,10 +256,18 @@ def changed_names(changes):
 FLIP = {"invert"}
 BASIC = FLIP | {"shift", "amplify", "noise"}
 ADVANCED = BASIC | {"reverberate", "distort", "impulses", "narrow", "encode"}
+DELIVERY = FLIP | {"shift", "amplify", "narrow", "encode"}
 
 
 @pytest.mark.parametrize(
-    ("level", "names"), [("none", set()), ("flip", FLIP), ("basic", BASIC), ("advanced", ADVANCED)]
+    ("level", "names"),
+    [
+        ("none", set()),
+        ("flip", FLIP),
+        ("basic", BASIC),
+        ("advanced", ADVANCED),
+        ("delivery", DELIVERY),
+    ],
 )
 def test_level_draws_each_of_its_changes_and_no_other(level, names):
     rng = np.random.default_rng(0)

@@ -162,6 +162,15 @@ def test_it_also_writes_what_prepared_files_look_like(tmp_path, kept):
     assert bundle.card.reference[1:] == seen
 
 
+def test_the_operating_point_keeps_to_the_error_rate_of_the_recipe(tmp_path):
+    few = calibrate(tiny_bundle(tmp_path / "a"), judged(200), "none").card.operating
+    stated = tiny_bundle(tmp_path / "b").amend(recipe={"max_error_rate": 0.2})
+    many = calibrate(stated, judged(200), "none").card.operating
+    assert (few.max_error_rate, many.max_error_rate) == (0.05, 0.2)
+    assert many.low > few.low
+    assert many.high < few.high
+
+
 def test_the_id_of_a_bundle_does_not_follow_its_reference(tmp_path):
     bundle = calibrate(tiny_bundle(tmp_path / "b"), judged(), "none")
     assert bundle.amend(reference=()).card.id == bundle.card.id
