@@ -29,6 +29,9 @@ MIN_BIN_FILES, MAX_BINS = 20, 15
 Z_95 = 1.959963984540054
 ABOVE_ONE = math.nextafter(1.0, 2.0)
 
+MAX_ERROR_RATE = 0.05
+"""Share of each class that an operating point may call wrong, where nobody states another."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
@@ -177,7 +180,7 @@ class OperatingPoint:
     threshold: float = 0.5
     low: float = 0.5
     high: float = 0.5
-    max_error_rate: float = 0.05
+    max_error_rate: float = MAX_ERROR_RATE
     real: int = 0
     fake: int = 0
 
@@ -211,7 +214,7 @@ class OperatingPoint:
 
 
 def fit_operating_point(
-    probability: NDArray[Any], label: NDArray[Any], max_error_rate: float = 0.05
+    probability: NDArray[Any], label: NDArray[Any], max_error_rate: float = MAX_ERROR_RATE
 ) -> OperatingPoint:
     """Choose the band and the threshold on the validation files, by the conformal rule for each class.
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from deepscan import config
 from deepscan.allocator import keep_memory
 from deepscan.bundle import Bundle
-from deepscan.calibration import Kind, fit, fit_operating_point, fit_reliability
+from deepscan.calibration import MAX_ERROR_RATE, Kind, fit, fit_operating_point, fit_reliability
 from deepscan.cluster import alone
 from deepscan.datasets import stream
 from deepscan.datasets.dataset import DataSet, account
@@ -259,9 +259,10 @@ def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind, seen: Reference = ()
     logit, label = scored.column("logit").to_numpy(), scored.column("label").to_numpy().astype(np.int64)
     calibration = fit(kind, logit, label)
     probability = calibration.apply(logit)
+    rate = bundle.card.recipe.get("max_error_rate", MAX_ERROR_RATE)
     return bundle.amend(
         calibration=calibration,
-        operating=fit_operating_point(probability, label),
+        operating=fit_operating_point(probability, label, rate),
         reliability=fit_reliability(probability, label),
         reference=(Histogram.of(SCORE, probability.tolist(), SCORE_EDGES), *seen),
     )

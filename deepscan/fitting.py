@@ -85,7 +85,10 @@ def fused(panel: Panel, policy: FusionPolicy) -> Floats:
 
 
 def fit(
-    panel: Panel, policy: FusionPolicy, rng: np.random.Generator, max_error_rate: float = 0.05
+    panel: Panel,
+    policy: FusionPolicy,
+    rng: np.random.Generator,
+    max_error_rate: float = calibration.MAX_ERROR_RATE,
 ) -> FusionPolicy:
     """Learn what the policy's method needs, then calibrate it and find where its decisions fall.
 

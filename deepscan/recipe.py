@@ -90,12 +90,14 @@ class Augment:
     """Random changes to training examples, drawn anew every epoch, in the stream's workers.
 
     Attributes:
-        level: ``flip`` (mirrors, resamples nothing), ``basic`` (also small rotation and colour) or
-            ``advanced`` (also JPEG, blur, noise, rescale, cut-out); details are up to the modality.
+        level: ``flip`` (mirrors, resamples nothing), ``basic`` (also small rotation and colour),
+            ``advanced`` (also JPEG, blur, noise, rescale, cut-out), or ``delivery``: ``flip``, and what
+            happens to files on their way (colour, rescale, codecs) and nothing else, for models that look
+            for traces too faint to be turned, blurred or covered. Details are up to the modality.
         crop: Share of each side (or of the duration) that a random crop keeps, in (0, 1].
     """
 
-    level: Literal["none", "flip", "basic", "advanced"] = "basic"
+    level: Literal["none", "flip", "basic", "advanced", "delivery"] = "basic"
     crop: float = 1.0
 
 
@@ -175,6 +177,8 @@ class Recipe:
         sync_norm: Share the statistics of batch norms among workers, each of which has a GPU.
         gate: Share of files like those of validation that the bundle may refuse as out of domain, in [0, 1);
             0 = no gate, every file is judged.
+        max_error_rate: Share of each class, in [0, 1), that the operating point may call wrong; the rest of
+            what cannot be told apart is inconclusive.
         optimizer: See Optimizer.
         schedule: See Schedule.
         loss: See Loss.
@@ -199,6 +203,7 @@ class Recipe:
     recompute: bool = False
     sync_norm: bool = False
     gate: float = 0.01
+    max_error_rate: float = 0.05
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
@@ -234,6 +239,7 @@ class Recipe:
             "at least 2 with pseudo-fakes, which come in pairs",
         )
         _require(0 <= self.gate < 1, "gate", self.gate, "in [0, 1)")
+        _require(0 <= self.max_error_rate < 1, "max_error_rate", self.max_error_rate, "in [0, 1)")
         _require(0 <= self.distill.weight <= 1, "distill.weight", self.distill.weight, "in [0, 1]")
         _require(self.distill.temperature > 0, "distill.temperature", self.distill.temperature, "above 0")
         _require(
