@@ -3,11 +3,11 @@ PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-# What `make zoo` trains from, and for how long.
+# What `make finder` and `make zoo` train from, and for how long the first one does.
 MEDIA ?= ../shared/media
-ZOO_MINUTES ?= 35
+MINUTES ?= 35
 
-.PHONY: install demo test lint zoo clean
+.PHONY: install demo test lint finder zoo clean
 
 install: $(VENV)/.installed
 
@@ -30,8 +30,12 @@ test: lint
 	$(BIN)/python -m pytest
 
 # Pin the SHA-256 of the card in deepscan/media/shipped_faces.py afterwards.
+finder: install
+	$(BIN)/python jobs/train_finder.py --media $(MEDIA) --out runs/finder --minutes $(MINUTES) --seed 0 --install
+
+# The detectors that ship; they use the finder that is in the package.
 zoo: install
-	$(BIN)/python jobs/train_finder.py --media $(MEDIA) --out runs/finder --minutes $(ZOO_MINUTES) --seed 0 --install
+	$(BIN)/python jobs/make_zoo.py --media $(MEDIA) --out runs/zoo --seed 0 --install
 
 clean:
 	rm -rf $(VENV) runs

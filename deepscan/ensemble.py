@@ -5,6 +5,7 @@ into bundles and a FusionPolicy.
 """
 
 import dataclasses
+import importlib.resources
 import json
 import os
 import pathlib
@@ -17,6 +18,9 @@ from deepscan.errors import BundleError, ConfigError
 from deepscan.fusion import FusionPolicy
 
 SCHEMA = 1
+SHIPPED = "zoo/ensemble.json"
+"""Where the package has the ensemble that judges where nobody was named."""
+
 FREE = ("min_models", "threshold")
 """What may be set of a policy that was fitted; all else belongs to what it has learnt."""
 
@@ -93,6 +97,24 @@ class Ensemble:
         return folders
 
 
+def shipped_path() -> pathlib.Path:
+    """Return where the package has the ensemble that ships with deepscan."""
+    return pathlib.Path(str(importlib.resources.files("deepscan"))) / SHIPPED
+
+
+def shipped() -> pathlib.Path:
+    """Return the file of the ensemble that ships with deepscan.
+
+    Raises:
+        BundleError: This installation has none.
+    """
+    path = shipped_path()
+    if not path.is_file():
+        msg = "This installation of deepscan comes without detectors; name a bundle with --bundle."
+        raise BundleError(msg)
+    return path
+
+
 def entry(bundle: Bundle, ensemble: pathlib.Path) -> Entry:
     """Name a bundle in an ensemble file that is going to be at ``ensemble``."""
     relative = os.path.relpath(bundle.path.resolve(), ensemble.resolve().parent)
@@ -111,13 +133,14 @@ def select(paths: Sequence[pathlib.Path], settings: Sequence[str] = ()) -> Selec
     """Return the bundles and the policy that some paths stand for.
 
     Args:
-        paths: Bundle directories, or one ensemble file.
+        paths: Bundle directories, or one ensemble file; none = the ensemble that ships with deepscan.
         settings: Assignments to fields of the FusionPolicy, e.g. ``method=mean`` or ``weights={"cnn": 2}``.
 
     Raises:
         BundleError: An ensemble file, or one of its bundles, cannot be used.
         ConfigError: Files and directories are mixed, or a setting is unknown or cannot be changed.
     """
+    paths = paths or (shipped(),)
     files = [path for path in paths if path.is_file()]
     if not files:
         return Selection(bundles=tuple(paths), policy=config.override(FusionPolicy(), settings))

@@ -37,8 +37,8 @@ KEPT_BYTES = 64 * 2**20
 
 @app.command()
 def predict(
-    bundle: Judges,
     files: Annotated[list[pathlib.Path] | None, typer.Argument(help="Files to judge.")] = None,
+    bundle: Judges = None,
     video: Annotated[pathlib.Path | None, typer.Option(help="Clip, whose sound is that of --audio.")] = None,
     audio: Annotated[pathlib.Path | None, typer.Option(help="Sound of the clip of --video.")] = None,
     fusion: Fusion = None,
@@ -65,7 +65,7 @@ def predict(
     kept = Kept(KEPT_BYTES)
     cases = cases_of(files or [], video, audio, kept.probe)
     use_plugin(plugin)
-    chosen = select(bundle, fusion or ())
+    chosen = select(bundle or (), fusion or ())
     detectors = load_all(chosen, device, frames)
     analyzers = analyzers_with(camera) if explain or camera else ()
     shown = explain_by(maps) if explain or maps else None

@@ -53,8 +53,11 @@ Plugin = Annotated[pathlib.Path | None, typer.Option(help="Python file that regi
 Address = Annotated[str | None, typer.Option(help="Ray cluster; default RAY_ADDRESS or a private one.")]
 Bundles = Annotated[list[pathlib.Path], typer.Option("--bundle", help="Bundle directory; may be repeated.")]
 Judges = Annotated[
-    list[pathlib.Path],
-    typer.Option("--bundle", help="Bundle directory, may be repeated; or one ensemble file."),
+    list[pathlib.Path] | None,
+    typer.Option(
+        "--bundle",
+        help="Bundle directory, may be repeated; or one ensemble file; default: those that deepscan ships.",
+    ),
 ]
 Fusion = Annotated[list[str] | None, typer.Option(help="Setting of the fusion, e.g. min_models=2.")]
 Maps = Annotated[

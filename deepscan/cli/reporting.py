@@ -38,8 +38,8 @@ app = typer.Typer()
 @app.command()
 def report(
     context: typer.Context,
-    bundle: Judges,
     file: Annotated[pathlib.Path | None, typer.Argument(help="File to judge.")] = None,
+    bundle: Judges = None,
     video: Annotated[pathlib.Path | None, typer.Option(help="Clip, whose sound is that of --audio.")] = None,
     audio: Annotated[pathlib.Path | None, typer.Option(help="Sound of the clip of --video.")] = None,
     fusion: Fusion = None,
@@ -67,7 +67,7 @@ def report(
         raise ConfigError(msg)
     (read,) = cases_of([file] if file else [], video, audio).values()
     use_plugin(plugin)
-    chosen = select(bundle, fusion or ())
+    chosen = select(bundle or (), fusion or ())
     detectors, explain = load_all(chosen, device, frames), explain_by(maps)
     media = read()
     judged = analyze(media, detectors, chosen.policy, analyzers_with(camera), explain)

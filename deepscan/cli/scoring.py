@@ -16,8 +16,8 @@ def score(
     data: Annotated[
         str, typer.Argument(help="Folder, manifest (CSV, TSV, Parquet, JSONL) or list (TXT); path or URI.")
     ],
-    bundle: Judges,
     out: Annotated[str, typer.Option(help="Folder of Parquet files with a row a file; path or URI.")],
+    bundle: Judges = None,
     fusion: Fusion = None,
     actors: Annotated[
         int | None, typer.Option(min=1, help="Most actors that hold the models; default: one a GPU or CPU.")
@@ -45,7 +45,7 @@ def score(
 
     # The actors do this too, but what they raise arrives as an error of Ray.
     use_plugin(plugin)
-    chosen = select(bundle, fusion or ())
+    chosen = select(bundle or (), fusion or ())
     for path in chosen.bundles:
         found = Bundle.read(path)
         found.module()

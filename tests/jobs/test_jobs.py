@@ -16,8 +16,8 @@ from deepscan.cli import app
 from tests.jobs.heads import free_ports, started_head, submit
 
 ROOT = pathlib.Path(__file__).parents[2]
-ALONE = {"train_finder.py"}
-"""Run on one machine, without a cluster and without a command of the same name."""
+ALONE = {"make_zoo.py", "train_finder.py"}
+"""What makes what ships: run on one machine, without a command of the same name."""
 JOBS = sorted(path for path in (ROOT / "jobs").glob("*.py") if path.name not in ALONE)
 PLUGIN = ROOT / "tests" / "plugins" / "tiny.py"
 

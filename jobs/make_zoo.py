@@ -1,0 +1,173 @@
+r"""Train the detectors that ship with deepscan, and put them into the package.
+
+    python jobs/make_zoo.py --media ../shared/media --out runs/zoo --install
+
+Every member is an ordinary run of ``deepscan train`` in ``--out``, with the settings below; one that was
+interrupted goes on when the same line is given again, one that has ended stays as it is. ``--only NAME``
+makes one member. Their weights are shipped as ONNX, which starts without PyTorch.
+"""
+
+import argparse
+import dataclasses
+import logging
+import pathlib
+import shutil
+import sys
+
+from deepscan.bundle import Bundle
+from deepscan.cluster import connected
+from deepscan.datasets.dataset import Origin
+from deepscan.datasets.still_clips import Stills
+from deepscan.datasets.still_clips import make as make_stills
+from deepscan.ensemble import Ensemble, entry, shipped_path
+from deepscan.errors import DeepscanError
+from deepscan.fusion import FusionPolicy
+from deepscan.optimize.export import export
+from deepscan.optimize.sibling import size_bytes
+from deepscan.training.record import BEST
+from deepscan.training.run import Order, recall, train
+from deepscan.watch import LogWatch, Numbered
+
+FORMAT = "onnx"
+POLICY = FusionPolicy(method="maximum")
+"""Each member knows one kind of fake, so the most suspicious one answers."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A detector that ships.
+
+    Attributes:
+        name: Its name, and that of its folder.
+        model: Name of its model.
+        where: Which rows of the manifest it learns from.
+        stills: It learns from clips that are made of the portraits in those rows.
+        settings: What differs from the defaults of the model.
+        begins: Name of the member whose weights it takes over; empty = from scratch.
+        fractions: Shares of the files that train, validate and test.
+        max_error_rate: Share of each class that it may call wrong. Where two members judge one file, their
+            rates add up at worst.
+    """
+
+    name: str
+    model: str
+    where: tuple[str, ...]
+    stills: bool = False
+    settings: tuple[str, ...] = ()
+    begins: str = ""
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    max_error_rate: float = 0.025
+
+
+MEMBERS = (
+    Member(
+        name="blended-faces",
+        model="boundary",
+        where=("modality=image", "label=real"),
+        settings=("prep.finder=tiny", "recipe.amp=bf16", "recipe.speed=set"),
+    ),
+    Member(
+        name="blended-clips",
+        model="boundary-clip",
+        where=("modality=image", "label=real"),
+        stills=True,
+        settings=(
+            "prep.finder=tiny",
+            "recipe.epochs=4",
+            "recipe.pseudo.kind=none",
+            "recipe.amp=bf16",
+            "recipe.speed=set",
+        ),
+        begins="blended-faces",
+    ),
+    Member(
+        name="voices",
+        model="lfcc-lcnn",
+        where=("modality=audio",),
+        settings=(
+            "recipe.epochs=12",
+            "recipe.pseudo.kind=copy-synthesis",
+            "recipe.pseudo.share=0.5",
+            "recipe.sampling.classes=balanced",
+        ),
+        # There are few fakes: with fewer to validate on, no recording could ever be called genuine.
+        fractions=(0.6, 0.25, 0.15),
+        max_error_rate=0.05,
+    ),
+)
+
+
+def make(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int, number: str) -> Bundle:
+    """Train a member, unless that was done, and return it in the format that ships.
+
+    Raises:
+        DeepscanError: It cannot be trained or written.
+    """
+    run, made = out / member.name, out / "zoo" / member.name
+    order = Order(
+        model=member.model,
+        origin=_origin(member, media, out, seed),
+        out=run,
+        overrides=(*member.settings, f"recipe.max_error_rate={member.max_error_rate}", f"recipe.seed={seed}"),
+        init=str(out / member.begins / BEST) if member.begins else "",
+        name=member.name,
+    )
+    order = dataclasses.replace(order, resume=order.place.begun)
+    trained = (recall(run) or train(order, Numbered(LogWatch(), number))).bundle
+    if made.exists() and Bundle.read(made).card.parent == trained.card.id:
+        return Bundle.read(made)
+    shutil.rmtree(made, ignore_errors=True)
+    return export(trained.path, FORMAT, made).bundle
+
+
+def _origin(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int) -> Origin:
+    manifest, store = media / "manifest.tsv", out / "prepared"
+    if not member.stills:
+        return Origin(path=manifest, where=member.where, store=store, fractions=member.fractions)
+    stills = Stills(data=manifest, where=member.where, seed=seed)
+    return Origin(path=make_stills(stills, out / "stills"), store=store, fractions=member.fractions)
+
+
+def install(bundles: list[Bundle], out: pathlib.Path) -> None:
+    """Put bundles into the package, and the ensemble over them."""
+    target = shipped_path()
+    for bundle in bundles:
+        folder = target.with_name(bundle.card.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(bundle.path, folder)
+    entries = tuple(entry(Bundle.read(target.with_name(b.card.name)), target) for b in bundles)
+    Ensemble(entries=entries, policy=POLICY).save(target)
+
+
+def main() -> int:
+    """Read the command line, train, and install."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--media", type=pathlib.Path, required=True, help="folder with manifest.tsv")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the runs")
+    parser.add_argument("--only", choices=[member.name for member in MEMBERS], help="make this member alone")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--install", action="store_true", help="put the results into the package")
+    given = parser.parse_args()
+    if given.only and given.install:
+        parser.error("--install puts all members into the package; leave out --only")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    members = [member for member in MEMBERS if given.only in {None, member.name}]
+    media, out = given.media.resolve(), given.out.resolve()
+    try:
+        with connected():
+            bundles = [
+                make(member, media, out, given.seed, f"{n}/{len(members)}")
+                for n, member in enumerate(members, 1)
+            ]
+        if given.install:
+            install(bundles, out)
+    except DeepscanError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    for bundle in bundles:
+        sys.stdout.write(f"{bundle.card.id}: {size_bytes(bundle) / 1e6:.2f} MB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
