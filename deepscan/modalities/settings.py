@@ -1,5 +1,6 @@
 """What the settings of Preps have in common: their ranges, the choice of a face finder, the digest."""
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -82,7 +83,13 @@ def digest(prep: Any, version: int, finder: FinderChoice | None = None) -> str:
         ConfigError: The finder is still ``auto``.
     """
     weights = "" if finder is None else _weights(settled_finder(finder))
-    return hashlib.sha256(f"{config.digest(prep)} {version} {weights}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{_values_digest(prep)} {version} {weights}".encode()).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=256)
+def _values_digest(prep: Any) -> str:
+    """Return ``config.digest`` of a Prep's settings, which is asked for several times a file."""
+    return config.digest(prep)
 
 
 def _weights(finder: Finder) -> str:
