@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan.errors import NoFaceError, NoPictureError
-from deepscan.media import blend, degrade, pixels
+from deepscan.media import blend, degrade, pixels, regenerate
 from deepscan.media.faces import Face, align_crop, find_faces
 from deepscan.media.pixels import Picture
 from deepscan.media.source import Media
@@ -306,6 +306,13 @@ def self_blended(example: Example, prep: ImagePrep, rng: np.random.Generator) ->
     return real, {**example, "pixels": made.fake, ALPHA: alpha_HW}
 
 
+def regenerated(example: Example, prep: ImagePrep, rng: np.random.Generator) -> tuple[Example, Example]:
+    """Return a real Example and the same with its detail made anew, all over; see ``media.regenerate``."""
+    real, fake = regenerate.regenerated(example["pixels"], rng)
+    nowhere = _untouched(example)
+    return {**example, "pixels": real, ALPHA: nowhere}, {**example, "pixels": fake, ALPHA: ~nowhere}
+
+
 def _untouched(example: Example) -> NDArray[np.uint8]:
     return np.zeros(example["pixels"].shape[:2], np.uint8)
 
@@ -389,7 +396,12 @@ MODALITIES.register(
                 summary="The face blended into itself, a little off in place, colour and sharpness",
                 make=self_blended,
                 untouched=_untouched,
-            )
+            ),
+            "regenerated": Forgery(
+                summary="All fine detail made anew from a picture of half the size, as generators make it",
+                make=regenerated,
+                untouched=_untouched,
+            ),
         },
     ),
 )

@@ -54,17 +54,20 @@ def count_runs(levels_BCHW: Tensor) -> Tensor:
         )
         raise ConfigError(msg)
     levels_NHW = levels_BCHW.flatten(0, 1)
-    total = torch.zeros(len(levels_NHW), RUNS, device=levels_NHW.device)
-    for plane in (levels_NHW, levels_NHW.transpose(1, 2).contiguous()):
-        width = plane.shape[2] - RUN + 1
-        code = plane[:, :, :width]
-        for shift in range(1, RUN):
-            code = code * LEVELS + plane[:, :, shift : shift + width]
-        total += histogram(code.flatten(1), RUNS)
+    total = _runs_of_rows(levels_NHW) + _runs_of_rows(levels_NHW.transpose(1, 2).contiguous())
     cube = (total / total.sum(1, keepdim=True)).view(-1, *[LEVELS] * RUN)
     cube = cube + cube.flip(1, 2, 3, 4)
     cube = cube + cube.permute(0, 4, 3, 2, 1)
     return cube.view(*levels_BCHW.shape[:2], RUNS)
+
+
+def _runs_of_rows(levels_NHW: Tensor) -> Tensor:
+    """Return how often every run occurs along the rows of each plane, float [N, 625]."""
+    width = levels_NHW.shape[2] - RUN + 1
+    code = levels_NHW[:, :, :width]
+    for shift in range(1, RUN):
+        code = code * LEVELS + levels_NHW[:, :, shift : shift + width]
+    return histogram(code.flatten(1), RUNS)
 
 
 def reduced(x_BCHW: Tensor, scale: int) -> Tensor:
@@ -73,7 +76,8 @@ def reduced(x_BCHW: Tensor, scale: int) -> Tensor:
 
 
 def histogram(values_NK: Tensor, bins: int) -> Tensor:
-    """Return how often each value in [0, bins) occurs in each row, float [N, bins]."""
-    offset = torch.arange(len(values_NK), device=values_NK.device, dtype=torch.int32)[:, None] * bins
-    counts = torch.bincount((values_NK.int() + offset).flatten(), minlength=len(values_NK) * bins)
-    return counts.view(len(values_NK), bins).float()
+    """Return how often each value in [0, bins) occurs in each row, float [N, bins]; exact up to 2^24."""
+    ones_NK = torch.ones((), device=values_NK.device).expand(values_NK.shape)
+    # `len` would be a number of its own to a graph, which could then take no other.
+    counts = torch.zeros(values_NK.shape[0], bins, device=values_NK.device)
+    return counts.scatter_add(1, values_NK.long(), ones_NK)

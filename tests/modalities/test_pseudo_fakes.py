@@ -168,7 +168,7 @@ def test_the_same_generator_gives_the_same_copy(sound):
 
 def test_each_modality_has_its_own_pseudo_fakes():
     assert {m.name: tuple(m.forgeries) for m in load_builtin() if m.forgeries} == {
-        "image": ("self-blended",),
+        "image": ("self-blended", "regenerated"),
         "audio": ("copy-synthesis",),
         "video": ("self-blended",),
     }
