@@ -19,6 +19,8 @@ from deepscan.errors import BundleError
 from deepscan.recipe import Optimizer, Recipe, Schedule
 
 TRAINER = "trainer.pt"
+RUNNING = ("running_mean", "running_var")
+"""Buffers of normalisations, which change from step to step as weights do."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -144,7 +146,11 @@ def kept_buffers(module: nn.Module) -> Iterator[None]:
 
 
 class MovingAverage:
-    """A copy of a module whose weights are an exponential moving average; buffers follow as they are."""
+    """A copy of a module whose weights and running statistics are exponential moving averages.
+
+    Statistics of the latest weights alone are not those of averaged ones: validation would jump from epoch to
+    epoch. Other buffers follow as they are.
+    """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         """Start at the module's present weights."""
@@ -156,8 +162,11 @@ class MovingAverage:
         """Move towards the module's weights by ``1 - decay``."""
         for kept, value in zip(self.module.parameters(), module.parameters(), strict=True):
             kept.lerp_(value, 1 - self.decay)
-        for held, buffer in zip(self.module.buffers(), module.buffers(), strict=True):
-            held.copy_(buffer)
+        for (name, held), buffer in zip(self.module.named_buffers(), module.buffers(), strict=True):
+            if name.rpartition(".")[2] in RUNNING:
+                held.lerp_(buffer, 1 - self.decay)
+            else:
+                held.copy_(buffer)
 
 
 def save(directory: pathlib.Path, progress: Progress, **states: Any) -> None:

@@ -101,15 +101,17 @@ def test_groups_decay_matrices_only_and_scale_the_trunk():
     assert sum(len(g["params"]) for g in groups) == len(list(module.parameters()))
 
 
-def test_moving_average_follows_weights_slowly_and_buffers_at_once():
+def test_moving_average_follows_weights_and_statistics_slowly_and_counters_at_once():
     module = nn.BatchNorm1d(2)
     average = MovingAverage(module, 0.9)
     with torch.no_grad():
         module.weight.fill_(2.0)
         module.running_mean.fill_(5.0)
+        module.num_batches_tracked.fill_(7)
     average.update(module)
     assert torch.allclose(average.module.weight, torch.full((2,), 1.1))
-    assert torch.equal(average.module.running_mean, module.running_mean)
+    assert torch.allclose(average.module.running_mean, torch.full((2,), 0.5))
+    assert average.module.num_batches_tracked == 7
 
 
 def test_saved_state_comes_back_and_a_broken_file_says_so(tmp_path):
