@@ -5,12 +5,19 @@ r"""Train the detectors that ship with deepscan, and put them into the package.
 Every member is an ordinary run of ``deepscan train`` in ``--out``, with the settings below; one that was
 interrupted goes on when the same line is given again, one that has ended stays as it is. ``--only NAME``
 makes one member. Their weights are shipped as ONNX, which starts without PyTorch.
+
+How a member does on what it never heard of is measured on one that was trained ``--without`` it:
+
+    python jobs/make_zoo.py --media ../shared/media --out runs/zoo --only voices --without "*HiFiGAN*"
+    deepscan evaluate --bundle runs/zoo/without-HiFiGAN/voices/bundle --data ../shared/media/manifest.tsv \
+        --where modality=audio --seen leave-out --out runs/zoo/without-HiFiGAN/unseen
 """
 
 import argparse
 import dataclasses
 import logging
 import pathlib
+import re
 import shutil
 import sys
 
@@ -128,6 +135,11 @@ def _origin(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int) -
     return Origin(path=make_stills(stills, out / "stills"), store=store, fractions=member.fractions)
 
 
+def without(member: Member, generators: str) -> Member:
+    """Return a member that never sees the files of the generators that match a pattern."""
+    return dataclasses.replace(member, where=(*member.where, f"generator!={generators}"))
+
+
 def install(bundles: list[Bundle], out: pathlib.Path) -> None:
     """Put bundles into the package, and the ensemble over them."""
     target = shipped_path()
@@ -146,13 +158,17 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the runs")
     parser.add_argument("--only", choices=[member.name for member in MEMBERS], help="make this member alone")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--without", metavar="GENERATORS", help="leave out the files of those that match")
     parser.add_argument("--install", action="store_true", help="put the results into the package")
     given = parser.parse_args()
-    if given.only and given.install:
-        parser.error("--install puts all members into the package; leave out --only")
+    if given.install and (given.only or given.without):
+        parser.error("--install puts all members into the package; leave out --only and --without")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     members = [member for member in MEMBERS if given.only in {None, member.name}]
     media, out = given.media.resolve(), given.out.resolve()
+    if given.without:
+        members = [without(member, given.without) for member in members]
+        out /= "without-" + re.sub(r"[^\w-]+", "", given.without)
     try:
         with connected():
             bundles = [

@@ -1,5 +1,6 @@
 """The detectors that ship: small, complete, and ready to judge where nothing else is installed or fetched."""
 
+import contextlib
 import json
 import pathlib
 import re
@@ -15,6 +16,7 @@ from deepscan import cli, ensemble
 from deepscan.bundle import Bundle
 from deepscan.ensemble import Ensemble, select, shipped, shipped_path
 from deepscan.errors import BundleError
+from jobs import make_zoo
 from jobs.make_zoo import MEMBERS
 from tests.material import shared
 
@@ -55,6 +57,22 @@ def test_what_ships_was_made_by_the_job_with_its_settings():
         assert card.operating.max_error_rate == member.max_error_rate
         assert not card.operating.shortfall
         assert card.seen, "so that nobody measures it on what trained it"
+
+
+def test_a_member_can_be_trained_without_what_it_is_then_measured_on(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(make_zoo, "connected", contextlib.nullcontext)
+    monkeypatch.setattr(make_zoo, "make", lambda *given: asked.append(given) or bundles()[0])
+    line = ["--media", str(tmp_path), "--out", str(tmp_path), "--only", "voices", "--without", "*HiFiGAN*"]
+    monkeypatch.setattr(sys, "argv", ["make_zoo.py", *line])
+    assert make_zoo.main() == 0
+    [(member, _, out, _, _)] = asked
+    assert member.where == ("modality=audio", "generator!=*HiFiGAN*")
+    assert out == tmp_path / "without-HiFiGAN"
+    monkeypatch.setattr(sys, "argv", ["make_zoo.py", *line, "--install"])
+    with pytest.raises(SystemExit):
+        make_zoo.main()
+    assert len(asked) == 1, "what does not know all is not what ships"
 
 
 def test_members_are_calibrated_and_measured():
