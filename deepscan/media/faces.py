@@ -38,6 +38,8 @@ _HAAR_SMALLEST_PX = 24
 _EYES_PATCH_PX = 128
 _EYES_DISTANCE = 0.42
 _EYES_MISFIT = 0.2
+_ASPECT = 0.76
+"""Width of a usual face as a share of its height."""
 
 # OpenCV detectors hold state while they run: each thread makes its own, when it first needs one.
 _detectors = threading.local()
@@ -156,6 +158,13 @@ def align_crop(picture_HWC: Picture, face: Face, size_px: int, margin: float) ->
         borderMode=cv2.BORDER_REFLECT_101,
     )
     return pixels.resize(np.asarray(fine_HWC, dtype=np.uint8), size_px, size_px)
+
+
+def face_in_crop(side_px: int, margin: float) -> Face:
+    """Return where ``align_crop`` puts a face, as tall beside its width as most are."""
+    middle, height_px = side_px / 2, side_px / (1 + 2 * margin)
+    x_px, y_px = _ASPECT * height_px / 2, height_px / 2
+    return Face(box_px=(middle - x_px, middle - y_px, middle + x_px, middle + y_px), score=0.0)
 
 
 def _mostly_inside(face: Face, picture_HWC: Picture) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepscan.errors import NoFaceError, NoPictureError
 from deepscan.media import blend, degrade, pixels, regenerate
-from deepscan.media.faces import Face, align_crop, find_faces
+from deepscan.media.faces import Face, align_crop, face_in_crop, find_faces
 from deepscan.media.pixels import Picture
 from deepscan.media.source import Media
 from deepscan.modalities import ALPHA, MODALITIES, Column, Example, Forgery, Modality, settings
@@ -23,9 +23,6 @@ PREP_VERSION = 1
 
 _LOOK_PX = 96
 """Long side at which a crop is looked at for landmarks; the face fills most of it."""
-
-_FACE_ASPECT = 0.76
-"""Width of a usual face as a share of its height."""
 
 _PORTRAIT_MARGIN = 0.5
 """Half of the side of a portrait is the face."""
@@ -325,13 +322,6 @@ def _face_in_crop(crop_HWC: Picture, prep: ImagePrep) -> Face:
         if found and _holds(found[0], middle):
             return found[0]
     return face_in_crop(side_px, prep.margin if prep.region == "face" else _PORTRAIT_MARGIN)
-
-
-def face_in_crop(side_px: int, margin: float) -> Face:
-    """Return where ``align_crop`` puts a face, as tall beside its width as most are."""
-    middle, height_px = side_px / 2, side_px / (1 + 2 * margin)
-    x_px, y_px = _FACE_ASPECT * height_px / 2, height_px / 2
-    return Face(box_px=(middle - x_px, middle - y_px, middle + x_px, middle + y_px), score=0.0)
 
 
 def _holds(face: Face, middle: float) -> bool:

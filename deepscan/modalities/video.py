@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from deepscan.errors import ConfigError, NoFaceError, TooShortError
 from deepscan.media import blend
-from deepscan.media.faces import LOOKS_PX
+from deepscan.media.faces import LOOKS_PX, face_in_crop
 from deepscan.media.source import Media, Sampling
 from deepscan.media.tracks import Glimpse, Track, follow, look, steadied
 from deepscan.modalities import MODALITIES, Column, Example, Forgery, Modality, settings
-from deepscan.modalities.image import draw_changes, face_in_crop
+from deepscan.modalities.image import draw_changes
 from deepscan.modalities.settings import FinderChoice
 from deepscan.recipe import Augment
 from deepscan.verdict import Box, MediaFacts, Region
