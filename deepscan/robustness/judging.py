@@ -5,9 +5,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from deepscan.detector import Detector
+from deepscan.detector import Detector, admit
 from deepscan.errors import AbstainError, DeepscanError
-from deepscan.fusion import Vote
 from deepscan.media.deliveries import Delivery, deliver
 from deepscan.media.source import Media
 from deepscan.pipeline import prepare
@@ -67,12 +66,10 @@ def _logit(detector: Detector, media: Media) -> float:
     if not detector.modality.accepts(media):
         msg = f"{media.facts.name!r} is no media for {detector.bundle.card.name}."
         raise AbstainError(msg)
-    prepared = prepare(detector.prep, media)
-    if isinstance(prepared, AbstainError):
-        raise prepared
-    said = detector.vote(prepared)
-    assert isinstance(said, Vote), "what could be prepared is judged"
-    return said.score.logit
+    (admitted,) = admit((detector,), prepare(detector.prep, media))
+    if isinstance(admitted, AbstainError):
+        raise admitted
+    return detector.judge(admitted, detector.run(admitted)).score.logit
 
 
 def _none(status: str, reason: str) -> dict[str, Any]:

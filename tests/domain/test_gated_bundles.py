@@ -28,6 +28,7 @@ from deepscan.optimize.export import export
 from deepscan.optimize.fold import fold
 from deepscan.optimize.gating import Gating, fitted, with_gate
 from deepscan.recipe import Pseudo
+from deepscan.robustness import judging as delivered
 from deepscan.scoring.judge import judge, look
 from deepscan.serving import judging
 from deepscan.serving.batching import Batching
@@ -102,6 +103,14 @@ def test_members_of_an_ensemble_abstain_each_by_its_own_gate(detectors):
     verdict = pipeline.analyze(media(noise(0)), detectors)
     assert [score.bundle for score in verdict.scores] == [detectors[1].bundle.card.id]
     assert [each.bundle for each in verdict.abstentions] == [detectors[0].bundle.card.id]
+
+
+def test_a_file_that_is_delivered_may_be_gated_too(detectors, tmp_path):
+    path = tmp_path / "noise.png"
+    path.write_bytes(encoded(noise(0)))
+    gated, open_ = (delivered.judge(detector, str(path), None, ()) for detector in detectors)
+    assert (gated["status"], gated["reason"], gated["logit"]) == ("abstained", "out-of-domain", None)
+    assert open_["status"] == "judged"
 
 
 def test_scoring_many_files_gates_the_same_ones(detectors, tmp_path):
