@@ -47,8 +47,6 @@ from tests.tiny_bundles import fresh_bundle
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 TOLERANCE = 1e-6
-SERVED = 5e-6
-"""For what another process says: on some processors its kernels add up in another order."""
 SPREAD = 50 * TOLERANCE
 """So far apart are the answers to different files at least, or to be equal would prove little."""
 
@@ -267,21 +265,21 @@ def expected(case, folder, detectors) -> dict[str, float | None]:
     return found
 
 
-def assert_same(found, expected, tolerance=TOLERANCE):
+def assert_same(found, expected):
     assert set(found) == set(expected)
     for name, probability in expected.items():
         if probability is None:
             assert found[name] is None, name
         else:
-            assert found[name] == pytest.approx(probability, abs=tolerance), name
+            assert found[name] == pytest.approx(probability, abs=TOLERANCE), name
 
 
 def assert_verdict(line: dict[str, Any], verdict: Verdict) -> None:
     """Check a Verdict in JSON against one of this process, detector by detector."""
     assert line["label"] == verdict.label
-    assert_same({"fused": line["probability"]}, {"fused": verdict.probability}, SERVED)
+    assert_same({"fused": line["probability"]}, {"fused": verdict.probability})
     said = {score["detector"]: score["probability"] for score in line["scores"]}
-    assert_same(said, {score.detector: score.probability for score in verdict.scores}, SERVED)
+    assert_same(said, {score.detector: score.probability for score in verdict.scores})
     passed = {(each["detector"], each["reason"]) for each in line["abstentions"]}
     assert passed == {(each.detector, each.reason) for each in verdict.abstentions}
     assert line["media"]["sha256"] == verdict.media.sha256
