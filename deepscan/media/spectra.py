@@ -113,7 +113,10 @@ def log_spectrogram(wave_N: NDArray[np.float32], front_end: FrontEnd) -> Rows:
 def log_filters(wave_N: NDArray[np.float32], front_end: FrontEnd) -> Rows:
     """Return the log power within each filter of the bank, mel or linear by the kind."""
     bank_FK = filter_bank(_scale(front_end), front_end.filters, _fft_size(front_end))
-    return _log(bank_FK @ _power(wave_N, front_end))
+    # In float64, for how a product is added up depends on the threads that a process may use; rounded to
+    # float32 it is the same number in all of them.
+    within_FT = bank_FK.astype(np.float64) @ _power(wave_N, front_end).astype(np.float64)
+    return _log(within_FT.astype(np.float32))
 
 
 def cepstra(wave_N: NDArray[np.float32], front_end: FrontEnd) -> Rows:

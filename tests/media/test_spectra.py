@@ -1,5 +1,8 @@
 import dataclasses
 import itertools
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -46,6 +49,39 @@ def test_log_mel_agrees_with_torchaudio(wave_N):
     ours = spectra.features(wave_N, plain("logmel", filters=64, length_ms=64))
     theirs = torchaudio.transforms.MelSpectrogram(RATE_HZ, n_fft=1024, hop_length=160, n_mels=64)
     np.testing.assert_allclose(ours, np.log(torch_of(theirs, wave_N) + spectra.FLOOR), atol=2e-3)
+
+
+def test_the_power_within_a_filter_is_added_up_exactly(wave_N):
+    front_end = plain("logmel", filters=40)
+    power_KT = spectra._power(wave_N, front_end).astype(np.longdouble)
+    bank_FK = spectra.filter_bank("mel", 40, 512).astype(np.longdouble)
+    exact_FT = (bank_FK[:, :, None] * power_KT).sum(1).astype(np.float32)
+    np.testing.assert_array_equal(spectra.features(wave_N, front_end), spectra._log(exact_FT))
+
+
+AS_BYTES = """
+import sys
+from deepscan.media.spectra import FrontEnd, features
+from tests.sounds import speech
+for kind in ("mfcc", "lfcc", "logmel", "spectrogram", "cqt"):
+    sys.stdout.buffer.write(features(speech(1.3), FrontEnd(kind=kind)).tobytes())
+"""
+
+
+def test_features_are_the_same_however_many_threads_a_process_may_use():
+    """A worker of Ray may use one, the command line all of them."""
+    ran = [
+        subprocess.run(
+            [sys.executable, "-c", AS_BYTES],
+            env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        for threads in ("1", "2")
+    ]
+    assert len(ran[0].stdout) > 10_000
+    assert ran[0].stdout == ran[1].stdout
 
 
 @pytest.mark.parametrize(("length_ms", "hop_ms", "size"), [(20, 10, 512), (25, 12.5, 512), (32, 8, 512)])
