@@ -1,7 +1,7 @@
 """Pseudo-fakes as a stage of the stream: which real Examples become pairs, and the pairs themselves.
 
-Everything is a pure function of the seed, the epoch and the Example, so that a resumed run makes exactly the
-pseudo-fakes that an uninterrupted one does.
+Everything is a pure function of the seed, the epoch, the Example and those that it comes with, so that a
+resumed run makes exactly the pseudo-fakes that an uninterrupted one does.
 """
 
 import dataclasses
@@ -60,13 +60,31 @@ class PseudoFakes:
             both += zip(real[1::2], real[::2], strict=False)
         return {given: kept for given, kept in both if rng.random() < self.settings.share}
 
-    def pair(self, example: Example, epoch: int, member: int) -> tuple[Example, Example]:
-        """Return the real one and the fake that a training Example gives in an epoch."""
-        return self.forgery.make(example, self.prep, self._rng(epoch, member, _PAIR))
+    def pair(
+        self, example: Example, others: Sequence[Example], epoch: int, member: int
+    ) -> tuple[Example, Example]:
+        """Return the real one and the fake that a training Example gives in an epoch.
 
-    def held_out(self, example: Example, file: int) -> Example:
-        """Return the pseudo-fake of an Example that is judged: always the same for a file."""
-        return self.forgery.make(example, self.prep, self._rng(file, 0, _HELD_OUT))[1]
+        Args:
+            example: It.
+            others: Real Examples of its unit, of which the fake may take parts.
+            epoch: The epoch.
+            member: Number of the Example.
+        """
+        return self.forgery.make(example, others, self.prep, self._rng(epoch, member, _PAIR))
+
+    def held_out(self, examples: Sequence[Example], files: Sequence[int]) -> list[Example]:
+        """Return the pseudo-fakes of Examples that are judged: always the same for a chunk.
+
+        Args:
+            examples: Real ones, each of which may lend parts to the others' fakes.
+            files: Number of the file of each.
+        """
+        return [
+            self.forgery.make(each, [*examples[:i], *examples[i + 1 :]], self.prep, rng)[1]
+            for i, each in enumerate(examples)
+            for rng in [self._rng(files[i], 0, _HELD_OUT)]
+        ]
 
     def with_alpha(self, examples: Sequence[Example]) -> list[Example]:
         """Return Examples that all have the column ``ALPHA`` where this way of making fakes has it."""

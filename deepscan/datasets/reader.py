@@ -67,7 +67,7 @@ class Reader:
             return examples
         assert self.pseudo is not None, "chunks of pseudo-fakes come from a DataSet whose reader makes them"
         files = [-1 - chunk.files[position] for position in positions]
-        return [self.pseudo.held_out(e, file) for e, file in zip(examples, files, strict=True)]
+        return self.pseudo.held_out(examples, files)
 
     def labelled(self, chunks: Sequence[Chunk]) -> Example:
         """Return all Examples of some chunks as one batch: input columns, ``label``, ``file``.

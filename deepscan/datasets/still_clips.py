@@ -1,4 +1,4 @@
-"""Clips of portraits: each genuine, and with its face blended into itself, alike in all else.
+"""Clips of portraits: each genuine, and with a face blended over its own, alike in all else.
 
 A camera drifts over the picture, and H.264 of a random quality codes what it sees: for detectors of clips,
 where portraits are at hand and people in clips are not.
@@ -6,6 +6,7 @@ where portraits are at hand and people in clips are not.
 
 import csv
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
@@ -16,6 +17,7 @@ import numpy as np
 from deepscan.datasets import layout
 from deepscan.datasets.synthesize import claim
 from deepscan.media import blend
+from deepscan.media.blend import Blend, Portrait
 from deepscan.media.encode import encode_clip
 from deepscan.media.faces import find_faces
 from deepscan.media.source import Media
@@ -23,10 +25,13 @@ from deepscan.media.stills import drift
 
 logger = logging.getLogger(__name__)
 
-GENERATOR = "self-blended portrait"
+GENERATOR = "blended portrait"
 RATE_HZ, FRAMES = 25, 25
 FINEST, COARSEST = 18, 31
 """Constant rate factors of x264."""
+
+SWAPPED, DONORS = 0.6, 8
+"""Share of the fakes that show the face of somebody else: that which fits best of so many."""
 
 MANIFEST = "manifest.csv"
 
@@ -60,11 +65,13 @@ def make(stills: Stills, out: pathlib.Path) -> pathlib.Path:
     table = layout.scan(stills.data, where=stills.where)
     claim(out, {"portraits": layout.digest(table), "seed": stills.seed})
     rows = table.to_pylist()
+    paths = [pathlib.Path(row["path"]) for row in rows]
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(stills.count, len(rows))).astype(int))
     lines = [("path", "label", "source", "generator")]
     for done, number in enumerate(chosen.tolist(), 1):
         names = f"{number:05}-real.mp4", f"{number:05}-fake.mp4"
-        if _write(pathlib.Path(rows[number]["path"]), [out / name for name in names], (stills.seed, number)):
+        rng = np.random.default_rng((stills.seed, number))
+        if _write(paths, number, [out / name for name in names], rng):
             source = rows[number]["source"]
             lines += [(names[0], "real", source, ""), (names[1], "fake", source, GENERATOR)]
         if done % 50 == 0 or done == len(chosen):
@@ -76,17 +83,17 @@ def make(stills: Stills, out: pathlib.Path) -> pathlib.Path:
     return out / MANIFEST
 
 
-def _write(portrait: pathlib.Path, targets: Sequence[pathlib.Path], seed: tuple[int, int]) -> bool:
+def _write(
+    paths: Sequence[pathlib.Path], number: int, targets: Sequence[pathlib.Path], rng: np.random.Generator
+) -> bool:
     """Write the genuine clip of a portrait and the fake one; False = there is no face in it."""
     if all(target.exists() for target in targets):
         return True
-    picture = Media.from_path(portrait).picture_HWC
-    faces = find_faces(picture, finder="tiny")
-    if not faces:
-        logger.warning("%s: no face was found, it is left out.", portrait)
+    portrait = _portrait(paths[number])
+    if portrait is None:
+        logger.warning("%s: no face was found, it is left out.", paths[number])
         return False
-    rng = np.random.default_rng(seed)
-    pair = blend.self_blend(picture, faces[0], rng)
+    pair = _blended(portrait, paths, rng)
     quality = int(rng.integers(FINEST, COARSEST + 1))
     shown = list(drift((pair.real, pair.fake), FRAMES, rng))
     for target, frames in zip(targets, zip(*shown, strict=True), strict=True):
@@ -94,3 +101,19 @@ def _write(portrait: pathlib.Path, targets: Sequence[pathlib.Path], seed: tuple[
         draft.write_bytes(encode_clip(frames, RATE_HZ, quality=quality))
         os.replace(draft, target)
     return True
+
+
+def _blended(portrait: Portrait, paths: Sequence[pathlib.Path], rng: np.random.Generator) -> Blend:
+    if rng.random() >= SWAPPED:
+        return blend.self_blend(portrait.picture, portrait.face, rng)
+    drawn = rng.choice(len(paths), min(DONORS, len(paths)), replace=False)
+    donors = [donor for donor in (_portrait(paths[i]) for i in drawn) if donor is not None]
+    return blend.swap(portrait, donors, rng)
+
+
+@functools.lru_cache(maxsize=64)
+def _portrait(path: pathlib.Path) -> Portrait | None:
+    """Return a picture with its largest face; None = no face was found in it."""
+    picture = Media.from_path(path).picture_HWC
+    faces = find_faces(picture, finder="tiny")
+    return Portrait(picture=picture, face=faces[0]) if faces else None

@@ -136,12 +136,14 @@ class TrainingStream:
         epoch, members = self.plan.unit(number)
         labels = [self._label(member) for member in members]
         pairs = self.pseudo.pairs(labels, self.plan.shape.batch_size, number) if self.pseudo else {}
-        for fake, real in pairs.items():
-            members[fake], labels[fake] = members[real], 1
         examples = self._read(members)
         if self.pseudo:
+            # Those that give way are the others of those that stay: they lend parts to the fakes.
+            others = [examples[fake] for fake in pairs]
             for fake, real in pairs.items():
-                examples[real], examples[fake] = self.pseudo.pair(examples[real], epoch, int(members[real]))
+                members[fake], labels[fake] = members[real], 1
+                made = self.pseudo.pair(examples[real], others, epoch, int(members[real]))
+                examples[real], examples[fake] = made
             examples = self.pseudo.with_alpha(examples)
         for i, member in enumerate(members):
             # Both of a pair are changed alike: neither class may be told by its augmentation.

@@ -1,13 +1,15 @@
-"""Pseudo-fakes of faces: a face blended into itself.
+"""Pseudo-fakes of faces: a face blended into itself, or another face blended over it.
 
 Most swaps paste an altered face over another and leave the same traces: features that sit a little off,
 colours and sharpness that change, and an edge where the two pictures were blended. All of them can be made
 from one real face (Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022), so a
-network learns them without having seen a generator. Lengths in pixels are meant for faces in pictures of
-256 px and follow the size of others.
+network learns them without having seen a generator. A face of somebody else adds what one face cannot show:
+light, skin and features that do not belong together (Li et al., "Face X-ray", CVPR 2020). Lengths in pixels
+are meant for faces in pictures of 256 px and follow the size of others.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -28,6 +30,15 @@ USUAL_POINTS = np.array([[0.31, 0.4], [0.69, 0.4], [0.5, 0.6], [0.35, 0.78], [0.
 
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 """Shares of the altered face in a blend, each as likely."""
+
+SWAP_RATIOS = (0.75, 1.0, 1.0, 1.0)
+"""The same for the face of somebody else."""
+
+Parts = Mapping[str, float]
+"""How often which part of a face is replaced: probabilities that add up to 1."""
+
+_OWN_PARTS: Parts = {"all": 0.55, "middle": 0.15, "upper half": 0.15, "lower half": 0.15}
+_SWAP_PARTS: Parts = {"all": 0.35, "middle": 0.1, "upper half": 0.1, "lower half": 0.1, "below brows": 0.35}
 
 _REFERENCE_PX = 256
 _COLOR_LEVELS = 20
@@ -75,6 +86,49 @@ def self_blend(picture: Picture, face: Face, rng: np.random.Generator) -> Blend:
     return Blend(real=target, fake=fake, alpha_HW=alpha_HW)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Portrait:
+    """A picture, RGB uint8 [H, W, 3], and the face in it."""
+
+    picture: Picture
+    face: Face
+
+
+def swap(portrait: Portrait, others: Sequence[Portrait], rng: np.random.Generator) -> Blend:
+    """Blend the face of somebody else over a face.
+
+    Of the others that one is taken whose landmarks fit best, turned, resized and moved onto the portrait's;
+    its colours are brought towards those that it covers, and some are blurred, as faces of small generators
+    are. The portrait is recoloured in half of the pairs.
+
+    Args:
+        portrait: One genuine face.
+        others: Those of other people.
+        rng: Draws everything.
+
+    Returns:
+        The pair; by ``self_blend``, where the portrait or all others lack the five landmarks.
+    """
+    picture, face = portrait.picture, portrait.face
+    fits = [(*_similarity(each.face, face), each.picture) for each in others if _is_whole(each.face)]
+    if not fits or not _is_whole(face):
+        return self_blend(picture, face, rng)
+    _, onto, donor = min(fits, key=lambda fit: fit[0])
+    target = perturb(picture, rng) if rng.random() < 0.5 else picture.copy()
+    height, width = picture.shape[:2]
+    moved = cv2.warpAffine(donor, onto, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    source = np.asarray(moved, np.uint8)
+    if rng.random() < 0.3:
+        source = degrade.rescale(source, float(rng.choice([0.5, 0.35])))
+    shown_HW = np.ones(donor.shape[:2], np.float32)
+    shown_HW = np.asarray(cv2.warpAffine(shown_HW, onto, (width, height), flags=cv2.INTER_NEAREST))
+    mask_HW = outline(picture.shape[:2], face, rng, _SWAP_PARTS) * shown_HW
+    source = _recolored(source, target, mask_HW, rng.uniform(0.5, 1.0))
+    alpha_HW = soften(deform(mask_HW, rng), rng) * np.float32(rng.choice(SWAP_RATIOS))
+    fake = np.asarray(cv2.blendLinear(source, target, alpha_HW, 1 - alpha_HW), np.uint8)
+    return Blend(real=target, fake=fake, alpha_HW=alpha_HW)
+
+
 def perturb(picture: Picture, rng: np.random.Generator) -> Picture:
     """Change the colours (each channel by up to 20 levels, hue, saturation, contrast) and the sharpness."""
     shift = rng.integers(-_COLOR_LEVELS, _COLOR_LEVELS + 1, 3)
@@ -92,26 +146,33 @@ def perturb(picture: Picture, rng: np.random.Generator) -> Picture:
     return degrade.rescale(colored, float(rng.choice([0.5, 0.25])))
 
 
-def outline(size_px: tuple[int, ...], face: Face, rng: np.random.Generator) -> Mask:
-    """Draw the part of a face that is replaced, 0 or 1: all, the middle, the upper or the lower half.
+def outline(
+    size_px: tuple[int, ...], face: Face, rng: np.random.Generator, parts: Parts = _OWN_PARTS
+) -> Mask:
+    """Draw the part of a face that is replaced, 0 or 1.
 
     Args:
         size_px: Height and width of the picture.
         face: The face.
         rng: Draws the part.
+        parts: Of these: ``all`` of it, the ``middle``, the ``upper half``, the ``lower half``, and what many
+            programs replace, from the brows to the chin, ``below brows``.
     """
-    points = _points(face)
-    part = rng.choice(4, p=[0.55, 0.15, 0.15, 0.15])
-    if part == 0:
-        contour = _ellipse(face)
-    elif part == 1:
+    points, ellipse = _points(face), _ellipse(face)
+    part = rng.choice(list(parts), p=list(parts.values()))
+    # Lines across run through brows and nose; faces in crops are level.
+    above = ellipse[:, 1] <= points[2, 1]
+    if part == "all":
+        contour = ellipse
+    elif part == "below brows":
+        eyes_px, mouth_px = points[:2, 1].mean(), points[3:, 1].mean()
+        brows_px = eyes_px - rng.uniform(0.3, 0.7) * (mouth_px - eyes_px)
+        below = np.column_stack([ellipse[:, 0], np.maximum(ellipse[:, 1], brows_px)])
+        contour = _widened(below.astype(np.float32), rng.uniform(0.8, 1.0))
+    elif part == "middle":
         contour = _widened(points, rng.uniform(1.3, 1.8))
     else:
-        # The line between above and below runs through the nose; faces in crops are level.
-        nose_px = points[2, 1]
-        ellipse = _ellipse(face)
-        above = ellipse[:, 1] <= nose_px
-        contour = ellipse[above if part == 2 else ~above]
+        contour = ellipse[above if part == "upper half" else ~above]
     mask_HW = np.zeros(size_px, np.uint8)
     hull = cv2.convexHull(np.rint(contour).astype(np.int32))
     return np.asarray(cv2.fillConvexPoly(mask_HW, hull, (1,)), np.float32)
@@ -158,9 +219,41 @@ def _misfit(source: Picture, mask_HW: Mask, face: Face, rng: np.random.Generator
     return np.asarray(moved, np.uint8), np.asarray(moved_mask_HW, np.float32)
 
 
+def _similarity(face: Face, onto: Face) -> tuple[float, NDArray[np.float64]]:
+    """Return how badly one face fits another, and the map [2, 3] that brings it there.
+
+    Turn, scale and shift of least squares over the landmarks, as complex numbers ``onto = a * face + b``;
+    the misfit is the mean distance that is left, in pixels.
+    """
+    from_K, to_K = (_points(each).astype(np.float64) @ (1, 1j) for each in (face, onto))
+    arms_K = from_K - from_K.mean()
+    a = (np.conj(arms_K) @ (to_K - to_K.mean())) / max((np.abs(arms_K) ** 2).sum(), 1e-9)
+    b = to_K.mean() - a * from_K.mean()
+    misfit_px = float(np.abs(a * from_K + b - to_K).mean())
+    return misfit_px, np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def _recolored(source: Picture, target: Picture, mask_HW: Mask, share: float) -> Picture:
+    """Bring mean and deviation of L*a*b* under a mask to those of the target, by a share of the way."""
+    inside_HW = mask_HW > 0.5
+    if not inside_HW.any():
+        return source
+    lab, aim = (cv2.cvtColor(each, cv2.COLOR_RGB2LAB).astype(np.float32) for each in (source, target))
+    mean_3, mean_aim_3 = lab[inside_HW].mean(0), aim[inside_HW].mean(0)
+    # One level more: what is all of one colour has no contrast that could be stretched.
+    gain_3 = np.clip((aim[inside_HW].std(0) + 1) / (lab[inside_HW].std(0) + 1), 0.5, 2)
+    lab += np.float32(share) * ((lab - mean_3) * gain_3 + mean_aim_3 - lab)
+    levels = np.clip(np.rint(lab), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(levels, cv2.COLOR_LAB2RGB), np.uint8)
+
+
+def _is_whole(face: Face) -> bool:
+    return face.landmarks_px is not None and len(face.landmarks_px) == len(USUAL_POINTS)
+
+
 def _points(face: Face) -> Points:
     found = face.landmarks_px
-    if found is not None and len(found) == len(USUAL_POINTS):
+    if found is not None and _is_whole(face):
         return found
     corner = np.array(face.box_px[:2], np.float32)
     return corner + USUAL_POINTS * np.array([face.width_px, face.height_px], np.float32)

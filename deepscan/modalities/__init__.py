@@ -4,7 +4,7 @@ A modality is a record of functions; adding one is adding a file here that regis
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -95,14 +95,15 @@ class Forgery:
 
     Attributes:
         summary: One line for tables.
-        make: ``(example, prep, rng) -> (real, fake)``: a pair that differs in the traces of forgery and,
-            as far as possible, in nothing else. Draws only from the generator given.
+        make: ``(example, others, prep, rng) -> (real, fake)``: a pair that differs in the traces of forgery
+            and, as far as possible, in nothing else. ``others`` are further real Examples, none or many, of
+            which the fake may take parts. Draws only from the generator given.
         untouched: The column ``ALPHA`` of an Example that nobody altered, where this way makes it; None =
             its fakes are altered as a whole.
     """
 
     summary: str
-    make: Callable[[Example, Any, np.random.Generator], tuple[Example, Example]]
+    make: Callable[[Example, Sequence[Example], Any, np.random.Generator], tuple[Example, Example]]
     untouched: Callable[[Example], NDArray[np.uint8]] | None = None
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -288,7 +288,9 @@ _LEVELS = {
 }
 
 
-def copy_synthesis(example: Example, prep: AudioPrep, rng: np.random.Generator) -> tuple[Example, Example]:
+def copy_synthesis(
+    example: Example, others: Sequence[Example], prep: AudioPrep, rng: np.random.Generator
+) -> tuple[Example, Example]:
     """Return a real Example and what a vocoder, drawn at random, makes of the same sound, equally loud."""
     wave_N = _from_int16(example["wave"])
     made_N = vocode.VOCODERS[str(rng.choice(list(vocode.VOCODERS)))](wave_N, rng)

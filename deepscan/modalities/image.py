@@ -9,23 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscan.errors import NoFaceError, NoPictureError
-from deepscan.media import blend, degrade, pixels, regenerate
-from deepscan.media.faces import Face, align_crop, face_in_crop, find_faces
+from deepscan.media import degrade, pixels
+from deepscan.media.faces import Face, align_crop, find_faces
 from deepscan.media.pixels import Picture
 from deepscan.media.source import Media
-from deepscan.modalities import ALPHA, MODALITIES, Column, Example, Forgery, Modality, settings
+from deepscan.modalities import ALPHA, MODALITIES, Column, Example, Modality, settings
+from deepscan.modalities.forged_pictures import FORGERIES
 from deepscan.modalities.settings import FinderChoice
 from deepscan.recipe import Augment
 from deepscan.verdict import Box, MediaFacts, Region
 
 PREP_VERSION = 1
 """Part of every digest; goes up with any change of code that changes an Example."""
-
-_LOOK_PX = 96
-"""Long side at which a crop is looked at for landmarks; the face fills most of it."""
-
-_PORTRAIT_MARGIN = 0.5
-"""Half of the side of a portrait is the face."""
 
 Change = Callable[[Picture], Picture]
 """A change of a picture whose parameters are drawn already."""
@@ -291,44 +286,6 @@ _LEVELS = {
 }
 
 
-def self_blended(example: Example, prep: ImagePrep, rng: np.random.Generator) -> tuple[Example, Example]:
-    """Return a real Example and the same face blended into itself, both with ``alpha``; see ``media.blend``.
-
-    The face is looked for in the crop where YuNet is the Prep's finder, for its landmarks; else it lies
-    where the Prep put it. In whole pictures it is taken to fill the middle, as portraits do.
-    """
-    made = blend.self_blend(example["pixels"], _face_in_crop(example["pixels"], prep), rng)
-    alpha_HW = np.rint(255 * made.alpha_HW).astype(np.uint8)
-    real = {**example, "pixels": made.real, ALPHA: _untouched(example)}
-    return real, {**example, "pixels": made.fake, ALPHA: alpha_HW}
-
-
-def regenerated(example: Example, prep: ImagePrep, rng: np.random.Generator) -> tuple[Example, Example]:
-    """Return a real Example and the same with its detail made anew, all over; see ``media.regenerate``."""
-    real, fake = regenerate.regenerated(example["pixels"], rng)
-    nowhere = _untouched(example)
-    return {**example, "pixels": real, ALPHA: nowhere}, {**example, "pixels": fake, ALPHA: ~nowhere}
-
-
-def _untouched(example: Example) -> NDArray[np.uint8]:
-    return np.zeros(example["pixels"].shape[:2], np.uint8)
-
-
-def _face_in_crop(crop_HWC: Picture, prep: ImagePrep) -> Face:
-    side_px = crop_HWC.shape[0]
-    middle = side_px / 2
-    if prep.region == "face" and prep.finder in ("yunet", "tiny"):
-        found = find_faces(crop_HWC, finder=prep.finder, looks_px=(_LOOK_PX,))
-        if found and _holds(found[0], middle):
-            return found[0]
-    return face_in_crop(side_px, prep.margin if prep.region == "face" else _PORTRAIT_MARGIN)
-
-
-def _holds(face: Face, middle: float) -> bool:
-    left, top, right, bottom = face.box_px
-    return left < middle < right and top < middle < bottom
-
-
 def _accepts(media: Media) -> bool:
     return media.facts.kind == "image"
 
@@ -381,17 +338,6 @@ MODALITIES.register(
             width_px=640,
             height_px=480,
         ),
-        forgeries={
-            "self-blended": Forgery(
-                summary="The face blended into itself, a little off in place, colour and sharpness",
-                make=self_blended,
-                untouched=_untouched,
-            ),
-            "regenerated": Forgery(
-                summary="All fine detail made anew from a picture of half the size, as generators make it",
-                make=regenerated,
-                untouched=_untouched,
-            ),
-        },
+        forgeries=FORGERIES,
     ),
 )

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,7 +235,9 @@ def _keep(example: Example, kept: NDArray[np.intp]) -> Example:
     return shorter
 
 
-def self_blended(example: Example, prep: VideoPrep, rng: np.random.Generator) -> tuple[Example, Example]:
+def self_blended(
+    example: Example, others: Sequence[Example], prep: VideoPrep, rng: np.random.Generator
+) -> tuple[Example, Example]:
     """Return a real Example and the same face blended into itself, alike in every frame; see ``media.blend``.
 
     The face lies where the Prep put it.

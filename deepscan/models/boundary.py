@@ -100,7 +100,7 @@ register(
         summary="Where one face was blended over another, learnt from real faces alone, from scratch",
         config=BoundaryConfig,
         build=BoundaryNet,
-        prep=ImagePrep(size_px=144, margin=0.2),
+        prep=ImagePrep(size_px=144, margin=0.05),
         recipe=Recipe(
             epochs=120,
             batch_size=32,
@@ -108,7 +108,7 @@ register(
             schedule=Schedule(warmup=0.05),
             ema_decay=0.995,
             augment=Augment(level="delivery"),
-            pseudo=Pseudo(kind="self-blended"),
+            pseudo=Pseudo(kind="blended"),
         ),
         search=_SEARCH | {"recipe.loss.mask_weight": Range(low=0.1, high=10.0, log=True)},
     )
@@ -121,7 +121,7 @@ register(
         summary="The same in every frame of a clip; starts best from a `boundary` of pictures",
         config=BoundaryConfig,
         build=BoundaryClipNet,
-        prep=VideoPrep(sampling=Sampling(count=12), size_px=144, margin=0.2),
+        prep=VideoPrep(sampling=Sampling(count=12), size_px=144, margin=0.05),
         recipe=Recipe(
             epochs=10,
             batch_size=8,
