@@ -71,7 +71,7 @@ class PseudoFakes:
             epoch: The epoch.
             member: Number of the Example.
         """
-        return self.forgery.make(example, others, self.prep, self._rng(epoch, member, _PAIR))
+        return self.forgery.make(example, self.prep, self._rng(epoch, member, _PAIR), others)
 
     def held_out(self, examples: Sequence[Example], files: Sequence[int]) -> list[Example]:
         """Return the pseudo-fakes of Examples that are judged: always the same for a chunk.
@@ -81,9 +81,9 @@ class PseudoFakes:
             files: Number of the file of each.
         """
         return [
-            self.forgery.make(each, [*examples[:i], *examples[i + 1 :]], self.prep, rng)[1]
-            for i, each in enumerate(examples)
-            for rng in [self._rng(files[i], 0, _HELD_OUT)]
+            self.forgery.make(each, self.prep, self._rng(file, 0, _HELD_OUT), others)[1]
+            for each, file in zip(examples, files, strict=True)
+            for others in [[other for other in examples if other is not each]]
         ]
 
     def with_alpha(self, examples: Sequence[Example]) -> list[Example]:

@@ -44,7 +44,7 @@ class Stills:
         data: A manifest or folder of pictures.
         where: Which rows of it.
         count: How many portraits are taken, evenly from all of them.
-        seed: Draws everything; a portrait gives the same two clips whatever the others are.
+        seed: Draws everything; a portrait gives the same two clips however many are taken.
     """
 
     data: pathlib.Path
@@ -93,7 +93,7 @@ def _write(
     if portrait is None:
         logger.warning("%s: no face was found, it is left out.", paths[number])
         return False
-    pair = _blended(portrait, paths, rng)
+    pair = _blended(portrait, [*paths[:number], *paths[number + 1 :]], rng)
     quality = int(rng.integers(FINEST, COARSEST + 1))
     shown = list(drift((pair.real, pair.fake), FRAMES, rng))
     for target, frames in zip(targets, zip(*shown, strict=True), strict=True):
@@ -103,11 +103,11 @@ def _write(
     return True
 
 
-def _blended(portrait: Portrait, paths: Sequence[pathlib.Path], rng: np.random.Generator) -> Blend:
+def _blended(portrait: Portrait, others: Sequence[pathlib.Path], rng: np.random.Generator) -> Blend:
     if rng.random() >= SWAPPED:
         return blend.self_blend(portrait.picture, portrait.face, rng)
-    drawn = rng.choice(len(paths), min(DONORS, len(paths)), replace=False)
-    donors = [donor for donor in (_portrait(paths[i]) for i in drawn) if donor is not None]
+    drawn = rng.choice(len(others), min(DONORS, len(others)), replace=False).tolist()
+    donors = [donor for donor in (_portrait(others[i]) for i in drawn) if donor is not None]
     return blend.swap(portrait, donors, rng)
 
 

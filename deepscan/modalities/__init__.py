@@ -95,7 +95,7 @@ class Forgery:
 
     Attributes:
         summary: One line for tables.
-        make: ``(example, others, prep, rng) -> (real, fake)``: a pair that differs in the traces of forgery
+        make: ``(example, prep, rng, others) -> (real, fake)``: a pair that differs in the traces of forgery
             and, as far as possible, in nothing else. ``others`` are further real Examples, none or many, of
             which the fake may take parts. Draws only from the generator given.
         untouched: The column ``ALPHA`` of an Example that nobody altered, where this way makes it; None =
@@ -103,7 +103,7 @@ class Forgery:
     """
 
     summary: str
-    make: Callable[[Example, Sequence[Example], Any, np.random.Generator], tuple[Example, Example]]
+    make: Callable[[Example, Any, np.random.Generator, Sequence[Example]], tuple[Example, Example]]
     untouched: Callable[[Example], NDArray[np.uint8]] | None = None
 
 

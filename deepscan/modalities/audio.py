@@ -289,7 +289,7 @@ _LEVELS = {
 
 
 def copy_synthesis(
-    example: Example, others: Sequence[Example], prep: AudioPrep, rng: np.random.Generator
+    example: Example, prep: AudioPrep, rng: np.random.Generator, others: Sequence[Example] = ()
 ) -> tuple[Example, Example]:
     """Return a real Example and what a vocoder, drawn at random, makes of the same sound, equally loud."""
     wave_N = _from_int16(example["wave"])

@@ -35,7 +35,7 @@ _found: Cache[bytes, Face] = Cache(4 * 1024**2)
 
 
 def self_blended(
-    example: Example, others: Sequence[Example], prep: "ImagePrep", rng: np.random.Generator
+    example: Example, prep: "ImagePrep", rng: np.random.Generator, others: Sequence[Example] = ()
 ) -> tuple[Example, Example]:
     """Return a real Example and the same face blended into itself; see ``media.blend.self_blend``."""
     pixels = example["pixels"]
@@ -43,11 +43,11 @@ def self_blended(
 
 
 def blended(
-    example: Example, others: Sequence[Example], prep: "ImagePrep", rng: np.random.Generator
+    example: Example, prep: "ImagePrep", rng: np.random.Generator, others: Sequence[Example] = ()
 ) -> tuple[Example, Example]:
     """Return a real Example and a fake: another's face blended over it, or its own; see ``media.blend``."""
     if rng.random() >= _SWAPPED or not others:
-        return self_blended(example, others, prep, rng)
+        return self_blended(example, prep, rng)
     donors = rng.choice(len(others), min(_DONORS, len(others)), replace=False).tolist()
     portraits = [Portrait(picture=p, face=_face(p, prep)) for p in (others[i]["pixels"] for i in donors)]
     pixels = example["pixels"]
@@ -56,7 +56,7 @@ def blended(
 
 
 def regenerated(
-    example: Example, others: Sequence[Example], prep: "ImagePrep", rng: np.random.Generator
+    example: Example, prep: "ImagePrep", rng: np.random.Generator, others: Sequence[Example] = ()
 ) -> tuple[Example, Example]:
     """Return a real Example and the same with its detail made anew, all over; see ``media.regenerate``."""
     real, fake = regenerate.regenerated(example["pixels"], rng)
@@ -112,7 +112,7 @@ FORGERIES = {
         untouched=_untouched,
     ),
     "blended": Forgery(
-        summary="The face of somebody else blended over it, in three of five; else its own, as above",
+        summary="The face of somebody else blended over it, or its own, a little off",
         make=blended,
         untouched=_untouched,
     ),

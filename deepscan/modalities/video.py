@@ -236,7 +236,7 @@ def _keep(example: Example, kept: NDArray[np.intp]) -> Example:
 
 
 def self_blended(
-    example: Example, others: Sequence[Example], prep: VideoPrep, rng: np.random.Generator
+    example: Example, prep: VideoPrep, rng: np.random.Generator, others: Sequence[Example] = ()
 ) -> tuple[Example, Example]:
     """Return a real Example and the same face blended into itself, alike in every frame; see ``media.blend``.
 

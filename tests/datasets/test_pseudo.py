@@ -140,6 +140,39 @@ def test_workers_keep_equal_steps():
     assert sizes == [32, 32]
 
 
+def test_those_that_give_way_lend_parts_to_the_fakes():
+    lent, plain = [], stream_of(REALS)
+
+    def make(example, prep, rng, others):
+        lent.append(({other["pixels"].tobytes() for other in others}, example["pixels"].tobytes()))
+        return PICTURES.forgery("self-blended").make(example, prep, rng)
+
+    forgery = dataclasses.replace(plain.pseudo.forgery, make=make)
+    stream = dataclasses.replace(plain, pseudo=dataclasses.replace(plain.pseudo, forgery=forgery))
+    stream.unit(0)
+    all_64 = {picture_of(file).tobytes() for file in range(64)}
+    kept = {example for _, example in lent}
+    assert len(lent) == len(kept) == 32
+    assert all(others == all_64 - kept for others, _ in lent), "real ones, as they are, and none that stays"
+
+
+def test_judged_files_lend_parts_to_the_fakes_of_each_other():
+    lent = []
+
+    def make(example, prep, rng, others):
+        lent.append([other["pixels"].tobytes() for other in others])
+        return example, example
+
+    data = dataset_of([0, 0, 0], ["test"] * 3)
+    forgery = dataclasses.replace(data.reader.pseudo.forgery, make=make)
+    pseudo = dataclasses.replace(data.reader.pseudo, forgery=forgery)
+    reader = dataclasses.replace(data.reader, pseudo=pseudo)
+    _, forged = data.held_out("test")
+    reader.read(forged, [0, 1, 2])
+    pictures = [picture_of(row).tobytes() for row in range(3)]
+    assert lent == [[p for p in pictures if p != own] for own in pictures]
+
+
 def test_pseudo_fakes_without_masks_bring_no_columns():
     sound = load_builtin().get("audio")
     pseudo = PseudoFakes.of(sound, AudioPrep(), Pseudo(kind="copy-synthesis"), 0)

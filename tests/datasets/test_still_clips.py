@@ -40,6 +40,8 @@ def seen(monkeypatch):
         return [FACE]
 
     monkeypatch.setattr(still_clips, "find_faces", find_faces)
+    # Nobody lends a face to another, so that each portrait is looked at for itself alone.
+    monkeypatch.setattr(still_clips, "SWAPPED", 0.0)
     return shown
 
 
@@ -85,6 +87,22 @@ def test_the_two_clips_differ_where_the_face_was_altered(portraits, seen, tmp_pa
     difference = np.abs(real - fake).mean(2)
     assert difference[52:72, 52:72].mean() > 40
     assert difference[:30].mean() < 8
+
+
+def test_in_three_of_five_fakes_the_face_is_that_of_another_portrait(portraits, seen, tmp_path, monkeypatch):
+    monkeypatch.setattr(still_clips, "SWAPPED", 0.6)
+    lent = []
+
+    def swapped(portrait, others, rng):
+        lent.append(({int(other.picture[0, 0, 0]) for other in others}, int(portrait.picture[0, 0, 0])))
+        return blend.self_blend(portrait.picture, portrait.face, rng)
+
+    monkeypatch.setattr(still_clips.blend, "swap", swapped)
+    for seed in range(6):
+        make(Stills(data=portraits, seed=seed), tmp_path / f"out{seed}")
+    assert 0.3 < len(lent) / 30 < 0.85
+    everybody = {90, 100, 110, 120, 130}
+    assert all(levels == everybody - {own} for levels, own in lent), "the others, of which the best is taken"
 
 
 def test_what_was_made_stays_as_it_is(portraits, seen, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from deepscan.media import blend
-from deepscan.media.blend import deform, outline, perturb, self_blend, soften
+from deepscan.media.blend import Portrait, deform, outline, perturb, self_blend, soften, swap
 from deepscan.media.faces import Face
 
 FACE = Face(box_px=(70, 40, 190, 210), score=1.0)
@@ -170,3 +170,98 @@ def test_tiny_and_oblong_pictures_are_blended_too(height):
         pair = made(picture, seed, face)
         assert pair.fake.shape == picture.shape
         assert np.isfinite(pair.alpha_HW).all()
+
+
+# --- the face of somebody else ---------------------------------------------------------------------
+
+
+def standing(picture, scale=1.0, shift_px=(0.0, 0.0), bend_px=0.0):
+    """A portrait whose landmarks are the usual ones, resized, moved, and one of them bent away."""
+    points = FACE.box_px[:2] + blend.USUAL_POINTS * (FACE.width_px, FACE.height_px)
+    points = scale * points + shift_px
+    points[2, 0] += bend_px
+    return Portrait(picture=picture, face=dataclasses.replace(FACE, landmarks_px=points.astype(np.float32)))
+
+
+def of_level(level):
+    return np.full((256, 256, 3), level, np.uint8)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_swap_differs_where_it_was_blended_and_nowhere_else(picture, seed):
+    other = np.ascontiguousarray(picture[::-1])
+    pair = swap(standing(picture), [standing(other)], np.random.default_rng(seed))
+    assert pair.real.dtype == pair.fake.dtype == np.uint8
+    assert pair.alpha_HW.dtype == np.float32
+    assert round(float(pair.alpha_HW.max()), 2) in blend.SWAP_RATIOS
+    changed = (pair.real != pair.fake).any(2)
+    assert not changed[pair.alpha_HW == 0].any()
+    assert changed[pair.alpha_HW > 0.2].mean() > 0.8
+
+
+def test_the_face_that_fits_best_is_taken_and_brought_onto_the_other(monkeypatch):
+    """It lies elsewhere and is half as large; the others are bent."""
+    monkeypatch.setattr(blend, "_recolored", lambda source, *_: source)
+    monkeypatch.setattr(blend.degrade, "rescale", lambda source, factor: source)
+    marked = of_level(60)
+    fitting = standing(marked, scale=0.5, shift_px=(20, 30))
+    # A white nose, so that one sees where it comes to lie.
+    x_px, y_px = np.rint(fitting.face.landmarks_px[2]).astype(int)
+    marked[y_px - 3 : y_px + 4, x_px - 3 : x_px + 4] = 255
+    bent = [standing(of_level(200), bend_px=bend_px) for bend_px in (-30, 25)]
+    noses = []
+    for seed in range(20):
+        pair = swap(standing(of_level(120)), [bent[0], fitting, bent[1]], np.random.default_rng(seed))
+        sure = pair.alpha_HW == 1
+        if sure.any():
+            assert (pair.fake[sure] <= 70).any(), "of the fitting one"
+        white = (pair.fake[..., 0] > 200) & sure
+        if white.sum() > 100:
+            noses.append(np.mean(np.nonzero(white), 1)[::-1])
+    own_px = standing(of_level(0)).face.landmarks_px[2]
+    assert len(noses) > 5
+    np.testing.assert_allclose(np.mean(noses, 0), own_px, atol=2)
+
+
+def test_a_swap_takes_over_the_light_and_not_wholly(monkeypatch):
+    monkeypatch.setattr(blend, "perturb", lambda same, rng: same)
+    levels = []
+    for seed in range(40):
+        pair = swap(standing(of_level(80)), [standing(of_level(200))], np.random.default_rng(seed))
+        levels.append(pair.fake[pair.alpha_HW == pair.alpha_HW.max()].mean())
+    assert 80 <= min(levels) < 85
+    assert 110 < max(levels) < 145
+
+
+def test_what_the_other_picture_does_not_show_is_not_replaced(picture):
+    """The other face lies at the edge: beyond it there is nothing to blend over."""
+    far = standing(of_level(0), shift_px=(120, 0))
+    for seed in range(20):
+        pair = swap(standing(picture), [far], np.random.default_rng(seed))
+        assert not pair.alpha_HW[:, 150:].any()
+
+
+def test_without_landmarks_a_face_is_blended_into_itself(picture):
+    bare, whole = Portrait(picture=picture, face=FACE), standing(picture)
+    for one, others in ((bare, [whole]), (whole, [bare]), (whole, [])):
+        pair = swap(one, others, np.random.default_rng(1))
+        alone = self_blend(one.picture, one.face, np.random.default_rng(1))
+        assert np.array_equal(pair.fake, alone.fake)
+
+
+def test_a_swap_shows_in_half_of_the_pairs_a_real_one_that_was_recoloured(picture):
+    others = [standing(of_level(90))]
+    kept = [
+        np.array_equal(swap(standing(picture), others, np.random.default_rng(s)).real, picture)
+        for s in range(100)
+    ]
+    assert 0.35 < np.mean(kept) < 0.65
+
+
+def test_from_the_brows_to_the_chin():
+    parts = {"below brows": 1.0}
+    for seed in SEEDS:
+        left, top, right, bottom = extent(outline((256, 256), FACE, np.random.default_rng(seed), parts))
+        eyes_px = FACE.box_px[1] + blend.USUAL_POINTS[0, 1] * FACE.height_px
+        assert FACE.box_px[1] + 20 < top < eyes_px
+        assert (left >= 69, right <= 192, 180 < bottom <= 212) == (True,) * 3

@@ -5,13 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
+from deepscan.cache import Cache
 from deepscan.errors import UnknownNameError
-from deepscan.media import vocode
+from deepscan.media import blend, vocode
+from deepscan.media.faces import Face
 from deepscan.media.source import Media
-from deepscan.modalities import image, video
+from deepscan.modalities import forged_pictures, image, video
 from deepscan.modalities.audio import AudioPrep, copy_synthesis
 from deepscan.modalities.catalog import load_builtin
-from deepscan.modalities.image import ImagePrep, augment_pixels, self_blended
+from deepscan.modalities.forged_pictures import blended, self_blended
+from deepscan.modalities.image import ImagePrep, augment_pixels
 from deepscan.modalities.video import VideoPrep
 from deepscan.recipe import Augment
 from tests.material import DrawnFace, draw, encoded, shared
@@ -77,13 +80,86 @@ def test_landmarks_are_those_that_the_finder_finds_in_the_crop(monkeypatch, find
     prep = ImagePrep(size_px=160, finder=finder)
     path = sorted((shared("media") / "image/real/ffhq-256").iterdir())[0]
     (crop, *_) = prep(Media.from_path(path))
-    found = image._face_in_crop(crop["pixels"], prep)
+    found = forged_pictures._face(crop["pixels"], prep)
     assert found.landmarks_px.shape == (5, 2)
     left, top, right, bottom = found.box_px
     assert left < 80 < right
     assert top < 80 < bottom
     flat = np.full_like(crop["pixels"], 128)
-    assert image._face_in_crop(flat, prep).landmarks_px is None
+    assert forged_pictures._face(flat, prep).landmarks_px is None
+
+
+TINY = ImagePrep(size_px=96, finder="tiny")
+
+
+def whole_face(crop_HWC, **_):
+    """What a finder that knows its way finds: a face in the middle with all landmarks."""
+    box_px = (24.0, 12.0, 72.0, 84.0)
+    points = np.add(box_px[:2], blend.USUAL_POINTS * (48, 72)).astype(np.float32)
+    return [Face(box_px=box_px, score=1.0, landmarks_px=points)]
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """Which crops were looked at for faces, of which there is one in each."""
+    crops = []
+    monkeypatch.setattr(
+        forged_pictures, "find_faces", lambda crop, **_: crops.append(crop) or whole_face(crop)
+    )
+    monkeypatch.setattr(forged_pictures, "_found", Cache(4096))
+    return crops
+
+
+def greys(*levels):
+    return [{"pixels": np.full((96, 96, 3), level, np.uint8)} for level in levels]
+
+
+def test_in_three_of_five_fakes_the_face_is_that_of_another(looked, monkeypatch):
+    example, *others = greys(100, 140, 180)
+    lent = []
+    monkeypatch.setattr(
+        forged_pictures.blend, "swap", lambda one, them, rng: lent.append(them) or self_blend(one, rng)
+    )
+    for seed in range(200):
+        real, fake = blended(example, TINY, np.random.default_rng(seed), others)
+        assert not real["alpha"].any()
+        assert fake["alpha"].any()
+    assert 0.5 < len(lent) / 200 < 0.7
+    assert all(sorted(int(p.picture[0, 0, 0]) for p in them) == [140, 180] for them in lent)
+
+
+def self_blend(portrait, rng):
+    return blend.self_blend(portrait.picture, portrait.face, rng)
+
+
+def test_no_more_faces_are_tried_than_make_a_difference(looked, monkeypatch):
+    example, *others = greys(*range(100, 140))
+    tried = []
+    monkeypatch.setattr(
+        forged_pictures.blend, "swap", lambda one, them, rng: tried.append(len(them)) or self_blend(one, rng)
+    )
+    for seed in range(20):
+        blended(example, TINY, np.random.default_rng(seed), others)
+    assert set(tried) == {8}
+
+
+def test_where_nobody_lends_a_face_it_is_blended_into_itself(example):
+    for seed in SEEDS:
+        rng, same = np.random.default_rng(seed), np.random.default_rng(seed)
+        same.random()
+        assert np.array_equal(
+            blended(example, FACE, rng)[1]["pixels"], self_blended(example, FACE, same)[1]["pixels"]
+        )
+
+
+def test_a_crop_that_comes_again_is_not_looked_at_again(looked):
+    one, other = greys(100, 140)
+    for seed in range(5):
+        self_blended(one, TINY, np.random.default_rng(seed))
+    assert len(looked) == 1
+    self_blended(other, TINY, np.random.default_rng(0))
+    self_blended(one, dataclasses.replace(TINY, finder="yunet"), np.random.default_rng(0))
+    assert len(looked) == 3, "another crop, and another finder"
 
 
 def test_a_drawn_face_is_blended_through_the_whole_preparation():
@@ -168,7 +244,7 @@ def test_the_same_generator_gives_the_same_copy(sound):
 
 def test_each_modality_has_its_own_pseudo_fakes():
     assert {m.name: tuple(m.forgeries) for m in load_builtin() if m.forgeries} == {
-        "image": ("self-blended", "regenerated"),
+        "image": ("self-blended", "blended", "regenerated"),
         "audio": ("copy-synthesis",),
         "video": ("self-blended",),
     }

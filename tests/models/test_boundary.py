@@ -68,8 +68,7 @@ def test_taught_where_pairs_were_blended_it_shows_it(module):
     """Four pairs learnt by heart: the map is higher at the edge than beside it."""
     prep, rng = ImagePrep(size_px=64, region="whole"), np.random.default_rng(0)
     forgery = load_modalities().get("image").forgery("self-blended")
-    examples = [{"pixels": picture.numpy()} for picture in noise(4, 64)]
-    rows = [row for example in examples for row in forgery.make(example, [], prep, rng)]
+    rows = [row for picture in noise(4, 64) for row in forgery.make({"pixels": picture.numpy()}, prep, rng)]
     pixels, alpha = (torch.from_numpy(np.stack([row[name] for row in rows])) for name in ("pixels", ALPHA))
     optimizer = torch.optim.AdamW(module.train().parameters(), lr=5e-3)
     for _ in range(60):
