@@ -214,7 +214,10 @@ class OperatingPoint:
 
 
 def fit_operating_point(
-    probability: NDArray[Any], label: NDArray[Any], max_error_rate: float = MAX_ERROR_RATE
+    probability: NDArray[Any],
+    label: NDArray[Any],
+    max_error_rate: float = MAX_ERROR_RATE,
+    calls_real: bool = True,
 ) -> OperatingPoint:
     """Choose the band and the threshold on the validation files, by the conformal rule for each class.
 
@@ -233,6 +236,7 @@ def fit_operating_point(
         probability: float [N], calibrated P(fake).
         label: int [N], 1 = fake, 0 = real.
         max_error_rate: Share of each class, in [0, 1).
+        calls_real: Files may be called real; without it ``low`` is 0.
 
     Raises:
         DataError: There are no files, one class is missing, or a probability is not finite.
@@ -244,7 +248,7 @@ def fit_operating_point(
     fake = np.sort(probability[np.asarray(label) == 1])
     above, below = _allowed(reals, max_error_rate), _allowed(fakes, max_error_rate)
     high = float(np.nextafter(real[::-1][above], 2)) if above >= 0 else ABOVE_ONE
-    low = float(fake[below]) if below >= 0 else 0.0
+    low = float(fake[below]) if calls_real and below >= 0 else 0.0
     threshold = _best_threshold(real, fake, (min(low, high), max(low, high)))
     if low >= high:
         low = high = threshold

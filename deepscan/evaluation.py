@@ -260,9 +260,10 @@ def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind, seen: Reference = ()
     calibration = fit(kind, logit, label)
     probability = calibration.apply(logit)
     rate = bundle.card.recipe.get("max_error_rate", MAX_ERROR_RATE)
+    calls_real = bundle.card.recipe.get("calls_real", True)
     return bundle.amend(
         calibration=calibration,
-        operating=fit_operating_point(probability, label, rate),
+        operating=fit_operating_point(probability, label, rate, calls_real),
         reliability=fit_reliability(probability, label),
         reference=(Histogram.of(SCORE, probability.tolist(), SCORE_EDGES), *seen),
     )

@@ -179,6 +179,8 @@ class Recipe:
             0 = no gate, every file is judged.
         max_error_rate: Share of each class, in [0, 1), that the operating point may call wrong; the rest of
             what cannot be told apart is inconclusive.
+        calls_real: Files may be called real. Without it they are fake or inconclusive: right for a model that
+            was taught one kind of forgery, whose absence says nothing of the other kinds.
         optimizer: See Optimizer.
         schedule: See Schedule.
         loss: See Loss.
@@ -204,6 +206,7 @@ class Recipe:
     sync_norm: bool = False
     gate: float = 0.01
     max_error_rate: float = 0.05
+    calls_real: bool = True
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loss: Loss = Loss()

@@ -39,6 +39,9 @@ FORMAT = "onnx"
 POLICY = FusionPolicy(method="maximum")
 """Each member knows one kind of fake, so the most suspicious one answers."""
 
+BLENDS_ALONE = "recipe.calls_real=False"
+"""Where no face was blended over another, everything may still have been generated."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
@@ -71,7 +74,7 @@ MEMBERS = (
         name="blended-faces",
         model="boundary",
         where=("modality=image", "label=real"),
-        settings=("prep.finder=tiny", "recipe.amp=bf16", "recipe.speed=set"),
+        settings=("prep.finder=tiny", "recipe.amp=bf16", "recipe.speed=set", BLENDS_ALONE),
     ),
     Member(
         name="blended-clips",
@@ -84,6 +87,7 @@ MEMBERS = (
             "recipe.pseudo.kind=none",
             "recipe.amp=bf16",
             "recipe.speed=set",
+            BLENDS_ALONE,
         ),
         begins="blended-faces",
     ),

@@ -274,6 +274,20 @@ def test_the_band_is_known_by_hand():
     assert decided == ["real", "inconclusive", "inconclusive", "fake"]
 
 
+def test_who_may_not_call_files_real_calls_them_fake_as_before():
+    logit, label = validation()
+    probability = 1 / (1 + np.exp(-logit))
+    usual, wary = (fit_operating_point(probability, label, 0.05, calls) for calls in (True, False))
+    assert usual.low > 0
+    assert (wary.low, wary.high) == (0.0, usual.high)
+    assert {decide(p, wary) for p in probability} == {"inconclusive", "fake"}
+
+
+def test_classes_that_are_apart_are_told_by_fakes_alone_where_nothing_may_be_called_real():
+    point = fit_operating_point(np.array([0.1, 0.2, 0.7, 0.9]), np.array([0, 0, 1, 1]), 0.4, calls_real=False)
+    assert [decide(p, point) for p in (0.1, 0.2, 0.7)] == ["inconclusive", "inconclusive", "fake"]
+
+
 def test_a_detector_that_gives_real_files_full_marks_may_never_call_fake():
     point = fit_operating_point(np.array([1.0, 1.0, 0.4, 1.0]), np.array([0, 0, 1, 1]), 0.4)
     assert point.shortfall == ""

@@ -179,6 +179,11 @@ def limits(card: Card) -> Section:
     )
     if card.operating.shortfall:
         items.append(card.operating.shortfall)
+    if not card.recipe.get("calls_real", True):
+        items.append(
+            "It calls no file real: it was taught one kind of forgery, whose absence says nothing of "
+            "other kinds."
+        )
     items.append(
         "Its probabilities are for as large a share of fakes as validation had; where fakes are "
         "rarer, a file is less likely fake than it says."

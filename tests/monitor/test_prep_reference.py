@@ -171,6 +171,14 @@ def test_the_operating_point_keeps_to_the_error_rate_of_the_recipe(tmp_path):
     assert many.high < few.high
 
 
+def test_a_recipe_that_calls_nothing_real_keeps_its_bundle_from_it(tmp_path):
+    usual = calibrate(tiny_bundle(tmp_path / "a"), judged(200), "none").card.operating
+    wary = tiny_bundle(tmp_path / "b").amend(recipe={"calls_real": False})
+    point = calibrate(wary, judged(200), "none").card.operating
+    assert usual.low > 0
+    assert (point.low, point.high) == (0.0, usual.high)
+
+
 def test_the_id_of_a_bundle_does_not_follow_its_reference(tmp_path):
     bundle = calibrate(tiny_bundle(tmp_path / "b"), judged(), "none")
     assert bundle.amend(reference=()).card.id == bundle.card.id
