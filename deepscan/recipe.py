@@ -93,11 +93,12 @@ class Augment:
         level: ``flip`` (mirrors, resamples nothing), ``basic`` (also small rotation and colour),
             ``advanced`` (also JPEG, blur, noise, rescale, cut-out), or ``delivery``: ``flip``, and what
             happens to files on their way (colour, rescale, codecs) and nothing else, for models that look
-            for traces too faint to be turned, blurred or covered. Details are up to the modality.
+            for traces too faint to be turned, blurred or covered. ``rough`` is ``delivery`` for poor files,
+            blurred or noisy, so that their flaws do not pass for traces. Details are up to the modality.
         crop: Share of each side (or of the duration) that a random crop keeps, in (0, 1].
     """
 
-    level: Literal["none", "flip", "basic", "advanced", "delivery"] = "basic"
+    level: Literal["none", "flip", "basic", "advanced", "delivery", "rough"] = "basic"
     crop: float = 1.0
 
 

@@ -31,7 +31,6 @@ from deepscan.errors import DeepscanError
 from deepscan.fusion import FusionPolicy
 from deepscan.optimize.export import export
 from deepscan.optimize.sibling import size_bytes
-from deepscan.training.record import BEST
 from deepscan.training.run import Order, recall, train
 from deepscan.watch import LogWatch, Numbered
 
@@ -69,12 +68,29 @@ class Member:
     max_error_rate: float = 0.025
 
 
+FIRST = Member(
+    name="blended-faces-first",
+    model="boundary",
+    where=("modality=image", "label=real"),
+    settings=("prep.finder=tiny", "recipe.amp=bf16", "recipe.speed=set"),
+)
+"""What ``blended-faces`` learns before it sees pictures that are blurred or noisy; it does not ship."""
+
 MEMBERS = (
     Member(
         name="blended-faces",
         model="boundary",
         where=("modality=image", "label=real"),
-        settings=("prep.finder=tiny", "recipe.amp=bf16", "recipe.speed=set", BLENDS_ALONE),
+        settings=(
+            "prep.finder=tiny",
+            "recipe.epochs=30",
+            "recipe.optimizer.lr=0.001",
+            "recipe.augment.level=rough",
+            "recipe.amp=bf16",
+            "recipe.speed=set",
+            BLENDS_ALONE,
+        ),
+        begins=FIRST.name,
     ),
     Member(
         name="blended-clips",
@@ -84,6 +100,7 @@ MEMBERS = (
         settings=(
             "prep.finder=tiny",
             "recipe.epochs=4",
+            "recipe.augment.level=rough",
             "recipe.pseudo.kind=none",
             "recipe.amp=bf16",
             "recipe.speed=set",
@@ -107,6 +124,8 @@ MEMBERS = (
     ),
 )
 
+KNOWN = (FIRST, *MEMBERS)
+
 
 def make(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int, number: str) -> Bundle:
     """Train a member, unless that was done, and return it in the format that ships.
@@ -114,21 +133,32 @@ def make(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int, numb
     Raises:
         DeepscanError: It cannot be trained or written.
     """
-    run, made = out / member.name, out / "zoo" / member.name
-    order = Order(
-        model=member.model,
-        origin=_origin(member, media, out, seed),
-        out=run,
-        overrides=(*member.settings, f"recipe.max_error_rate={member.max_error_rate}", f"recipe.seed={seed}"),
-        init=str(out / member.begins / BEST) if member.begins else "",
-        name=member.name,
-    )
-    order = dataclasses.replace(order, resume=order.place.begun)
-    trained = (recall(run) or train(order, Numbered(LogWatch(), number))).bundle
+    made = out / "zoo" / member.name
+    trained = train_member(member, media, out, seed, number)
     if made.exists() and Bundle.read(made).card.parent == trained.card.id:
         return Bundle.read(made)
     shutil.rmtree(made, ignore_errors=True)
     return export(trained.path, FORMAT, made).bundle
+
+
+def train_member(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int, number: str) -> Bundle:
+    """Train a member, and before it those that it takes over weights of, unless that was done.
+
+    Raises:
+        DeepscanError: It cannot be trained.
+    """
+    if done := recall(out / member.name):
+        return done.bundle
+    begins = [train_member(each, media, out, seed, number) for each in KNOWN if each.name == member.begins]
+    order = Order(
+        model=member.model,
+        origin=_origin(member, media, out, seed),
+        out=out / member.name,
+        overrides=(*member.settings, f"recipe.max_error_rate={member.max_error_rate}", f"recipe.seed={seed}"),
+        init=str(begins[0].path) if begins else "",
+        name=member.name,
+    )
+    return train(dataclasses.replace(order, resume=order.place.begun), Numbered(LogWatch(), number)).bundle
 
 
 def _origin(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int) -> Origin:

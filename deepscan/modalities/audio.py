@@ -185,7 +185,8 @@ def augment_sound(example: Example, augment: Augment, rng: np.random.Generator) 
 
     ``flip`` inverts the polarity; ``basic`` also shifts in time, changes the level and adds faint noise;
     ``advanced`` also adds the three kinds of noise of RawBoost (Tak et al., ICASSP 2022), a room, and codecs;
-    ``delivery`` shifts, changes the level, narrows the band and encodes.
+    ``delivery`` shifts, changes the level, narrows the band and encodes; ``rough`` does so in
+    rooms and noise.
     With ``augment.crop`` below 1 only that share of the duration is kept, and repeated.
     """
     changes = draw_changes(augment, len(example["wave"]), rng)
@@ -285,6 +286,7 @@ _LEVELS = {
     "basic": _BASIC,
     "advanced": _BASIC + _ADVANCED,
     "delivery": _DELIVERY,
+    "rough": ((0.2, _draw_room), (0.3, _draw_noise), *_DELIVERY),
 }
 
 

@@ -273,6 +273,7 @@ _LEVELS: dict[str, _Draws] = {
     "basic": _BASIC,
     "advanced": _ADVANCED,
     "delivery": _DELIVERY,
+    "rough": (*_BASIC, *_DELIVERY),
 }
 
 

@@ -152,7 +152,7 @@ def _asked(names: tuple[str, ...]) -> tuple[Analyzer, ...]:
 JITTER = 0.02
 """By how much measurements are changed in training, as a share of each."""
 
-FORGET = {"none": 0.0, "flip": 0.0, "basic": 0.05, "advanced": 0.15, "delivery": 0.05}
+FORGET = {"none": 0.0, "flip": 0.0, "basic": 0.05, "advanced": 0.15, "delivery": 0.05, "rough": 0.15}
 """How often a measurement is left out in training, by the level of augmentation."""
 
 

@@ -277,12 +277,21 @@ _DELIVERY: tuple[tuple[float, Draw], ...] = (
     (0.5, _draw_smaller),
     (0.75, _draw_coding),
 )
+_ROUGH: tuple[tuple[float, Draw], ...] = (
+    *_FLIP,
+    (0.5, _draw_color),
+    (0.25, _draw_blur),
+    (0.5, _draw_smaller),
+    (0.25, _draw_noise),
+    (0.75, _draw_coding),
+)
 _LEVELS = {
     "none": (),
     "flip": _FLIP,
     "basic": _BASIC,
     "advanced": _BASIC + _ADVANCED,
     "delivery": _DELIVERY,
+    "rough": _ROUGH,
 }
 
 

@@ -310,7 +310,7 @@ def test_moments_lie_in_the_media_in_the_order_of_time(modality, prep, media):
         assert [moment.start_s for moment in moments] == sorted(moment.start_s for moment in moments)
 
 
-@pytest.mark.parametrize("level", ["none", "flip", "basic", "advanced", "delivery"])
+@pytest.mark.parametrize("level", ["none", "flip", "basic", "advanced", "delivery", "rough"])
 @pytest.mark.parametrize("crop", [1.0, 0.7])
 def test_augmentation_keeps_dtypes_and_depends_on_its_generator_only(modality, prep, media, level, crop):
     example = prep(media)[0]

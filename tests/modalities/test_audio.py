@@ -267,6 +267,7 @@ DELIVERY = FLIP | {"shift", "amplify", "narrow", "encode"}
         ("basic", BASIC),
         ("advanced", ADVANCED),
         ("delivery", DELIVERY),
+        ("rough", DELIVERY | {"noise", "reverberate"}),
     ],
 )
 def test_level_draws_each_of_its_changes_and_no_other(level, names):

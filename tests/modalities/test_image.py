@@ -268,6 +268,7 @@ def test_crops_reach_every_edge(rng):
         ("basic", {"flip", "rotate", "adjust_color"}),
         ("advanced", {"flip", "rotate", "adjust_color", "jpeg", "blur", "noise", "rescale", "cutout"}),
         ("delivery", {"flip", "adjust_color", "rescale", "jpeg", "h264"}),
+        ("rough", {"flip", "adjust_color", "blur", "rescale", "noise", "jpeg", "h264"}),
     ],
 )
 def test_level_draws_each_of_its_changes_and_no_other(level, names, rng):

@@ -299,7 +299,7 @@ def test_moments_of_a_clip_cover_it_without_overlap(steady):
     assert sum(m.end_s - m.start_s for m in moments) > 0.9 * (moments[-1].end_s - moments[0].start_s)
 
 
-@pytest.mark.parametrize("level", ["flip", "basic", "advanced", "delivery"])
+@pytest.mark.parametrize("level", ["flip", "basic", "advanced", "delivery", "rough"])
 def test_equal_frames_stay_equal_but_for_the_grain_of_noise(example, level, monkeypatch):
     monkeypatch.setattr(
         video_module.draw_changes.__globals__["degrade"], "noise", lambda picture, **_: picture
@@ -337,7 +337,7 @@ def test_advanced_keeps_at_least_half_of_the_frames_in_the_order_of_time(example
     assert any(np.diff(each).max() > 1 for each in kept)  # skipped frames
 
 
-@pytest.mark.parametrize("level", ["flip", "basic", "delivery"])
+@pytest.mark.parametrize("level", ["flip", "basic", "delivery", "rough"])
 def test_lower_levels_keep_every_frame(example, level):
     for seed in range(20):
         changed = augment_frames(example, Augment(level=level), np.random.default_rng(seed))
