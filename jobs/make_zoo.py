@@ -52,7 +52,7 @@ class Member:
         where: Which rows of the manifest it learns from.
         stills: It learns from clips that are made of the portraits in those rows.
         settings: What differs from the defaults of the model.
-        begins: Name of the member whose weights it takes over; empty = from scratch.
+        begins: The member whose weights it takes over; None = from scratch.
         fractions: Shares of the files that train, validate and test.
         max_error_rate: Share of each class that it may call wrong. Where two members judge one file, their
             rates add up at worst.
@@ -63,7 +63,7 @@ class Member:
     where: tuple[str, ...]
     stills: bool = False
     settings: tuple[str, ...] = ()
-    begins: str = ""
+    begins: "Member | None" = None
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
     max_error_rate: float = 0.025
 
@@ -76,22 +76,25 @@ FIRST = Member(
 )
 """What ``blended-faces`` learns before it sees pictures that are blurred or noisy; it does not ship."""
 
-MEMBERS = (
-    Member(
-        name="blended-faces",
-        model="boundary",
-        where=("modality=image", "label=real"),
-        settings=(
-            "prep.finder=tiny",
-            "recipe.epochs=30",
-            "recipe.optimizer.lr=0.001",
-            "recipe.augment.level=rough",
-            "recipe.amp=bf16",
-            "recipe.speed=set",
-            BLENDS_ALONE,
-        ),
-        begins=FIRST.name,
+BLENDED_FACES = Member(
+    name="blended-faces",
+    model="boundary",
+    where=("modality=image", "label=real"),
+    settings=(
+        "prep.finder=tiny",
+        "recipe.epochs=30",
+        "recipe.optimizer.lr=0.001",
+        "recipe.augment.level=rough",
+        "recipe.keep=last",
+        "recipe.amp=bf16",
+        "recipe.speed=set",
+        BLENDS_ALONE,
     ),
+    begins=FIRST,
+)
+
+MEMBERS = (
+    BLENDED_FACES,
     Member(
         name="blended-clips",
         model="boundary-clip",
@@ -101,12 +104,13 @@ MEMBERS = (
             "prep.finder=tiny",
             "recipe.epochs=4",
             "recipe.augment.level=rough",
+            "recipe.keep=last",
             "recipe.pseudo.kind=none",
             "recipe.amp=bf16",
             "recipe.speed=set",
             BLENDS_ALONE,
         ),
-        begins="blended-faces",
+        begins=BLENDED_FACES,
     ),
     Member(
         name="voices",
@@ -123,8 +127,6 @@ MEMBERS = (
         max_error_rate=0.05,
     ),
 )
-
-KNOWN = (FIRST, *MEMBERS)
 
 
 def make(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int, number: str) -> Bundle:
@@ -149,13 +151,13 @@ def train_member(member: Member, media: pathlib.Path, out: pathlib.Path, seed: i
     """
     if done := recall(out / member.name):
         return done.bundle
-    begins = [train_member(each, media, out, seed, number) for each in KNOWN if each.name == member.begins]
+    begins = train_member(member.begins, media, out, seed, number) if member.begins else None
     order = Order(
         model=member.model,
         origin=_origin(member, media, out, seed),
         out=out / member.name,
         overrides=(*member.settings, f"recipe.max_error_rate={member.max_error_rate}", f"recipe.seed={seed}"),
-        init=str(begins[0].path) if begins else "",
+        init=str(begins.path) if begins else "",
         name=member.name,
     )
     return train(dataclasses.replace(order, resume=order.place.begun), Numbered(LogWatch(), number)).bundle
@@ -171,7 +173,8 @@ def _origin(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int) -
 
 def without(member: Member, generators: str) -> Member:
     """Return a member that never sees the files of the generators that match a pattern."""
-    return dataclasses.replace(member, where=(*member.where, f"generator!={generators}"))
+    begins = without(member.begins, generators) if member.begins else None
+    return dataclasses.replace(member, where=(*member.where, f"generator!={generators}"), begins=begins)
 
 
 def install(bundles: list[Bundle], out: pathlib.Path) -> None:

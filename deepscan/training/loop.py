@@ -84,7 +84,8 @@ class Report:
         metrics: ``epoch``, ``train_loss``, ``val_loss``, ``val_auc``, ``lr``, ``examples_per_s`` and
             of the time ``waiting_share`` (this process waited for data) and ``device_share`` (the device
             worked on steps). A GPU may be busy while its process waits.
-        is_best: Whether the epoch is the best so far by its validation AUC, then by its validation loss.
+        is_best: Whether the epoch is the best so far by its validation AUC, then by its validation loss; with
+            ``recipe.keep=last`` each is.
     """
 
     metrics: dict[str, float]
@@ -234,6 +235,7 @@ class Trainer:
         _share_buffers(self.kept)
         figures = validate(self.kept, task, validation())
         is_best = self.progress.note(figures["val_auc"], figures["val_loss"], task.recipe)
+        is_best = is_best or task.recipe.keep == "last"
         metrics = {
             "epoch": float(self.progress.epoch),
             "train_loss": loss,

@@ -259,6 +259,16 @@ def test_what_makes_figures_doubtful_is_told(full):
     assert "12 files of 3 sources" in section(whole(few), "Limits of use")
 
 
+def test_a_detector_that_calls_no_file_real_says_why(full):
+    said = "It calls no file real: it was taught one kind of forgery"
+    assert said in section(
+        whole(full.amend(recipe=full.card.recipe | {"calls_real": False})), "Limits of use"
+    )
+    assert said not in section(
+        whole(full.amend(recipe=full.card.recipe | {"calls_real": True})), "Limits of use"
+    )
+
+
 def test_an_evaluation_is_told_whole(full, evaluation):
     told_of = section(whole(full, [evaluation]), "Measured: others")
     values = json.loads((evaluation / "evaluation.json").read_text())

@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -73,6 +74,25 @@ def test_a_member_can_be_trained_without_what_it_is_then_measured_on(monkeypatch
     with pytest.raises(SystemExit):
         make_zoo.main()
     assert len(asked) == 1, "what does not know all is not what ships"
+
+
+def test_a_member_begins_with_the_weights_of_those_before_it(monkeypatch, tmp_path):
+    trained = []
+
+    def train(order, watch):
+        trained.append((order.name, order.init))
+        return types.SimpleNamespace(bundle=types.SimpleNamespace(path=order.out / "bundle"))
+
+    monkeypatch.setattr(make_zoo, "train", train)
+    monkeypatch.setattr(make_zoo, "make_stills", lambda stills, out: out / "manifest.csv")
+    clips = make_zoo.without(MEMBERS[1], "*GAN*")
+    make_zoo.train_member(clips, tmp_path / "media", tmp_path / "out", 0, "1/1")
+    assert trained == [
+        ("blended-faces-first", ""),
+        ("blended-faces", str(tmp_path / "out" / "blended-faces-first" / "bundle")),
+        ("blended-clips", str(tmp_path / "out" / "blended-faces" / "bundle")),
+    ]
+    assert clips.begins.begins.where[-1] == "generator!=*GAN*", "nor have those seen it whose weights it has"
 
 
 def test_members_are_calibrated_and_measured():
