@@ -176,8 +176,8 @@ class Recipe:
             and the fastest is taken; ``set`` = as ``amp`` and ``compile`` say.
         recompute: Keep less for the backward pass and compute it again there (gradient checkpointing).
         sync_norm: Share the statistics of batch norms among workers, each of which has a GPU.
-        keep: The weights of which epoch the bundle has: the ``best`` by validation AUC, or the ``last``, which is
-            right where training meets what validation does not show, such as files that were made poor.
+        keep: Which epoch's weights the bundle has: the ``best`` by validation AUC, or the ``last``, for
+            training that meets what validation does not show, such as files made poor.
         gate: Share of files like those of validation that the bundle may refuse as out of domain, in [0, 1);
             0 = no gate, every file is judged.
         max_error_rate: Share of each class, in [0, 1), that the operating point may call wrong; the rest of

@@ -246,6 +246,15 @@ def test_amp_off_means_off_and_auto_follows_the_processor():
     assert ways.amp_dtype("auto", CPU) == (torch.bfloat16 if fast else None)
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so():
+    """Its stopping goes by the best one all the same."""
+    (best, told), (last, also) = (run(recipe_of(epochs=12, keep=keep)) for keep in ("best", "last"))
+    assert not all(report.is_best for report in told)
+    assert all(report.is_best for report in also)
+    assert [report.metrics["val_auc"] for report in told] == [report.metrics["val_auc"] for report in also]
+    assert best.progress.best_epoch == last.progress.best_epoch
+
+
 def test_early_stopping_ends_the_run():
     recipe = recipe_of(epochs=50, stop=Stop(target_auc=0.6))
     trainer, _ = run(recipe)
