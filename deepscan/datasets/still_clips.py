@@ -17,7 +17,7 @@ import numpy as np
 from deepscan.datasets import layout
 from deepscan.datasets.synthesize import claim
 from deepscan.media import blend
-from deepscan.media.blend import Blend, Portrait
+from deepscan.media.blend import DONORS, SWAPPED, Blend, Portrait
 from deepscan.media.encode import encode_clip
 from deepscan.media.faces import find_faces
 from deepscan.media.source import Media
@@ -29,9 +29,6 @@ GENERATOR = "blended portrait"
 RATE_HZ, FRAMES = 25, 25
 FINEST, COARSEST = 18, 31
 """Constant rate factors of x264."""
-
-SWAPPED, DONORS = 0.6, 8
-"""Share of the fakes that show the face of somebody else: that which fits best of so many."""
 
 MANIFEST = "manifest.csv"
 

@@ -34,6 +34,12 @@ RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 SWAP_RATIOS = (0.75, 1.0, 1.0, 1.0)
 """The same for the face of somebody else."""
 
+SWAPPED = 0.6
+"""Where both are made: share of the fakes that show the face of somebody else."""
+
+DONORS = 8
+"""Of so many other faces the one that fits best is taken; the best of more would look alike."""
+
 Parts = Mapping[str, float]
 """How often which part of a face is replaced: probabilities that add up to 1."""
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepscan.cache import Cache
 from deepscan.media import blend, regenerate
-from deepscan.media.blend import Blend, Portrait
+from deepscan.media.blend import DONORS, SWAPPED, Blend, Portrait
 from deepscan.media.faces import Face, face_in_crop, find_faces
 from deepscan.media.pixels import Picture
 from deepscan.modalities import ALPHA, Example, Forgery, settings
@@ -22,12 +22,6 @@ _LOOK_PX = 96
 
 _PORTRAIT_MARGIN = 0.5
 """Half of the side of a portrait is the face."""
-
-_DONORS = 8
-"""Of so many other faces the one that fits best is blended over a face; more would look alike."""
-
-_SWAPPED = 0.6
-"""Share of the fakes of ``blended`` that show the face of somebody else."""
 
 _FACE_BYTES = 512
 _found: Cache[bytes, Face] = Cache(4 * 1024**2)
@@ -46,9 +40,9 @@ def blended(
     example: Example, prep: "ImagePrep", rng: np.random.Generator, others: Sequence[Example] = ()
 ) -> tuple[Example, Example]:
     """Return a real Example and a fake: another's face blended over it, or its own; see ``media.blend``."""
-    if rng.random() >= _SWAPPED or not others:
+    if rng.random() >= SWAPPED or not others:
         return self_blended(example, prep, rng)
-    donors = rng.choice(len(others), min(_DONORS, len(others)), replace=False).tolist()
+    donors = rng.choice(len(others), min(DONORS, len(others)), replace=False).tolist()
     portraits = [Portrait(picture=p, face=_face(p, prep)) for p in (others[i]["pixels"] for i in donors)]
     pixels = example["pixels"]
     portrait = Portrait(picture=pixels, face=_face(pixels, prep))
