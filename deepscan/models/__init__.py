@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from deepscan.calibration import Kind
 from deepscan.objectives import Objective, classification
@@ -16,6 +16,9 @@ Build = Callable[[Any], nn.Module]
 
 Begin = Callable[[Any, Mapping[str, NDArray[Any]], int], None]
 """``(module, columns, seed)``: takes from the training data what the module needs before its first step."""
+
+BeginMeasure = Callable[[Any, Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""``(module, inputs of a batch)``: returns what of a batch ``Begin`` needs, Examples along the first axis."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +53,13 @@ class ModelSpec:
         imagenet: Fills the trunk with public ImageNet weights; None = there are none. Raises
             AssetError when they cannot be fetched.
         objective: What a training step minimises: ``(inputs, loss, counts) -> Objective``.
-        begin: Takes from an epoch of training data, the model's inputs and ``label``, each with all Examples
-            along the first axis, what gradients do not teach, such as the scale of measurements; draws
-            only from a generator of the seed given. None = nothing.
+        begin: Takes from training data, the model's inputs and ``label``, each with all Examples along the
+            first axis, what gradients do not teach, such as the scale of measurements; draws only from a
+            generator of the seed given. None = nothing.
+        begin_measure: ``(module, inputs of a batch) -> columns``, which ``begin`` is given in place of the
+            inputs; what takes long belongs here, since it is done while further batches are made.
+        begin_examples: How many Examples ``begin`` is shown: those that the first epochs will train on,
+            augmented anew in each, as far as the run has epochs; None = all of one epoch.
         calibration: How its logits become probabilities unless the user says otherwise.
     """
 
@@ -68,6 +75,8 @@ class ModelSpec:
     imagenet: Callable[[Any], None] | None = None
     objective: Callable[[tuple[str, ...], Loss, tuple[int, int]], Objective] = classification
     begin: Begin | None = None
+    begin_measure: BeginMeasure | None = None
+    begin_examples: int | None = None
     calibration: Kind = "temperature"
 
 

@@ -261,6 +261,8 @@ def task_of(job: Job, cut: Cut, device: torch.device, rank: int) -> loop.Task:
         world=cut.world,
         # A model that was trained before has what it needs.
         begin=None if job.init else spec.begin,
+        begin_measure=spec.begin_measure,
+        begin_examples=spec.begin_examples,
     )
 
 

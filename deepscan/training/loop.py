@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deepscan.errors import TrainingError
 from deepscan.metrics import auc
-from deepscan.models import Begin
+from deepscan.models import Begin, BeginMeasure
 from deepscan.objectives import Objective
 from deepscan.recipe import Recipe
 from deepscan.training.clock import DeviceClock
@@ -61,6 +61,8 @@ class Task:
         rank: Number of this worker.
         world: Number of workers.
         begin: What the model takes from the data before its first step; see ``ModelSpec.begin``.
+        begin_measure: What of a batch it is shown for that; see ``ModelSpec.begin_measure``.
+        begin_examples: How many Examples it is shown; see ``ModelSpec.begin_examples``.
     """
 
     module: nn.Module
@@ -74,6 +76,8 @@ class Task:
     rank: int = 0
     world: int = 1
     begin: Begin | None = None
+    begin_measure: BeginMeasure | None = None
+    begin_examples: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,16 +180,28 @@ class Trainer:
             report(self, self._epoch(batches, validation))
 
     def _begin(self, begin: Begin, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Show the model the first epoch of ALL ranks; return the stream as if nothing had been taken."""
-        task = self.task
-        taken = [_next(batches, number, task.steps_per_epoch) for number in range(task.steps_per_epoch)]
-        names = (*task.inputs, "label")
-        shown = _gathered([{name: batch[name].cpu().numpy() for name in names} for batch in taken])
-        joined = {name: np.concatenate([batch[name] for batch in shown]) for name in names}
+        """Show the model what ALL ranks begin with; return the stream as if nothing had been taken."""
+        task, steps = self.task, self.task.steps_per_epoch
+        if task.begin_examples is not None:
+            wanted = math.ceil(task.begin_examples / (task.recipe.batch_size * task.world))
+            steps = min(max(wanted, 1), self._steps)
+        taken, mine = [], []
+        for number in range(steps):
+            taken.append(_next(batches, number, steps))
+            mine.append(self._shown(taken[-1]))
+        shown = _gathered(mine)
+        joined = {name: np.concatenate([batch[name] for batch in shown]) for name in shown[0]}
         begin(task.module, joined, task.recipe.seed)
         if self.average:
             self.average = MovingAverage(task.module, task.recipe.ema_decay)
         return itertools.chain(taken, batches)
+
+    @torch.no_grad()
+    def _shown(self, batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
+        task = self.task
+        inputs = {name: batch[name] for name in task.inputs}
+        columns = task.begin_measure(task.module, inputs) if task.begin_measure else inputs
+        return {name: column.cpu().numpy() for name, column in {**columns, "label": batch["label"]}.items()}
 
     def _measure(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Take the way that is fastest on rank 0; return the stream as if nothing had been taken."""

@@ -100,6 +100,36 @@ def test_a_model_sees_the_first_epoch_before_its_first_step_and_is_then_trained_
     assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(trainer).items())
 
 
+@pytest.mark.parametrize(
+    ("wanted", "batches"), [(1, 1), (2 * STEPS * BATCH - 1, 2 * STEPS), (10**6, 3 * STEPS)]
+)
+def test_a_model_is_shown_as_many_examples_as_it_wants_and_the_run_has(wanted, batches):
+    recipe, shown = recipe_of(epochs=3), []
+    plain, _ = run(recipe)
+    task = dataclasses.replace(
+        task_of(recipe), begin=lambda *given: shown.append(given), begin_examples=wanted
+    )
+    trainer, reports = run(recipe, Trainer(task))
+    ((_, columns, _),) = shown
+    first = np.concatenate([batch_of(number)["x"].numpy() for number in range(batches)])
+    assert np.array_equal(columns["x"], first)
+    assert len(reports) == 3
+    assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(trainer).items())
+
+
+def test_a_model_is_shown_what_it_measures_of_each_batch_and_not_the_batch():
+    recipe, shown = recipe_of(epochs=1), []
+    task = dataclasses.replace(
+        task_of(recipe),
+        begin=lambda *given: shown.append(given),
+        begin_measure=lambda module, inputs: {"sum": module.trunk[0](inputs["x"]).sum(1)},
+    )
+    run(recipe, Trainer(task))
+    ((_, columns, _),) = shown
+    assert sorted(columns) == ["label", "sum"]
+    assert columns["sum"].shape == columns["label"].shape == (STEPS * BATCH,)
+
+
 def test_what_a_model_took_before_its_first_step_is_in_the_moving_average_and_is_not_taken_twice():
     recipe, times = recipe_of(epochs=3, ema_decay=0.999), []
 
