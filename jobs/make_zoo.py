@@ -41,6 +41,9 @@ POLICY = FusionPolicy(method="maximum")
 BLENDS_ALONE = "recipe.calls_real=False"
 """Where no face was blended over another, everything may still have been generated."""
 
+ONE_GENERATOR = "recipe.calls_real=False"
+"""It knows the pictures of one generator, and what it does not know it cannot call genuine."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
@@ -111,6 +114,14 @@ MEMBERS = (
             BLENDS_ALONE,
         ),
         begins=BLENDED_FACES,
+    ),
+    Member(
+        name="generated",
+        model="rich-statistics",
+        # Genuine ones of other sizes would be told from the fakes by their size.
+        where=("modality=image", "source!=celeba*"),
+        settings=(ONE_GENERATOR,),
+        max_error_rate=0.02,
     ),
     Member(
         name="voices",
