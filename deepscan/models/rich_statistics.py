@@ -22,7 +22,7 @@ from deepscan.models.statistics import GROUPS, Statistics
 from deepscan.nn import phases
 from deepscan.nn.heads import Logit
 from deepscan.nn.phases import PhaseHistograms
-from deepscan.recipe import Augment, Optimizer, Range, Recipe, Schedule
+from deepscan.recipe import Augment, Optimizer, Range, Recipe, Schedule, Stop
 
 PHASES_SHARE = 0.85
 """What the histograms of DCT coefficients weigh; the groups of ``models.statistics`` share the rest."""
@@ -165,6 +165,7 @@ register(
         prep=ImagePrep(size_px=256, region="whole"),
         recipe=Recipe(
             epochs=5,
+            stop=Stop(patience=1),
             batch_size=32,
             clip_norm=0.0,
             amp="off",
