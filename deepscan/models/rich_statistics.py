@@ -1,4 +1,4 @@
-"""A detector of generated pictures that learns from some thousand, on a CPU, in minutes: ridge regression.
+"""A detector of generated pictures that learns from some thousand of them, on a CPU: ridge regression.
 
 It measures what hunters of hidden messages call a rich model: histograms of DCT coefficients at every place
 of the grid of JPEG (``nn.phases``), and the co-occurrences, tones and maps of ``models.statistics``. They are
@@ -38,9 +38,6 @@ LENGTH = 64.0
 
 CERTAIN = 4.0
 """The logit of a fake that lies where the regression wants fakes to lie."""
-
-AT_ONCE = 64
-"""Pictures that are brought to one scale at a time."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,16 +107,15 @@ class RichStatistics(nn.Module):
             batch: ``measured`` float32 [N, F], what ``measure`` returned, and ``label`` [N], 1 for fakes.
             seed: Nothing is drawn.
         """
-        here, x_NF = self.mean.device, torch.from_numpy(batch["measured"])
+        measured_NF = torch.from_numpy(batch["measured"]).to(self.mean.device)
         wanted_N = torch.from_numpy(batch["label"].astype(np.float32)) * 2 - 1
-        spread_F, mean_F = torch.std_mean(x_NF, 0, correction=0)
+        spread_F, mean_F = torch.std_mean(measured_NF, 0, correction=0)
         self.mean.copy_(mean_F)
         self.scale.copy_(_deviations() / spread_F.clamp(min=STEADY) * (spread_F > STEADY))
         if (wanted_N > 0).all() or (wanted_N < 0).all():
             return
-        for i in range(0, len(x_NF), AT_ONCE):
-            x_NF[i : i + AT_ONCE] = self.standardise(x_NF[i : i + AT_ONCE].to(here)).cpu()
-        weight_F, bias = ridge_regression(x_NF, wanted_N, self.ridge * LENGTH**2)
+        x_NF = self.standardise(measured_NF)
+        weight_F, bias = ridge_regression(x_NF, wanted_N.to(x_NF.device), self.ridge * LENGTH**2)
         self.logit.weight.copy_(CERTAIN * weight_F[None])
         self.logit.bias.fill_(CERTAIN * bias)
 
@@ -131,8 +127,13 @@ class RichStatistics(nn.Module):
 def ridge_regression(x_NF: Tensor, wanted_N: Tensor, ridge: float) -> tuple[Tensor, float]:
     """Return the weights, float32 [F], and the bias that tell -1 from +1, both of which weigh alike.
 
-    It minimises the weighted squared error plus ``ridge`` times the square of the weights, in the dual form,
-    in which there are as many unknowns as examples: sum of weights 1 each on average.
+    It minimises the squared error, in which an example counts 1 on average, plus ``ridge`` times the sum of
+    the squared weights; in the dual form, which has as many unknowns as there are examples.
+
+    Args:
+        x_NF: float32 [N, F], far fewer examples than measurements.
+        wanted_N: float32 [N], -1 or +1, both at least once.
+        ridge: Above 0.
     """
     fakes = wanted_N > 0
     weigh_N = torch.where(fakes, 0.5 / fakes.float().mean(), 0.5 / (~fakes).float().mean())
@@ -141,7 +142,9 @@ def ridge_regression(x_NF: Tensor, wanted_N: Tensor, ridge: float) -> tuple[Tens
     root_N = weigh_N.sqrt()
     z_NF = (x_NF - middle_F) * root_N[:, None]
     # Classes that weigh alike have the mean 0.
-    kernel_NN = (z_NF @ z_NF.T).double() + ridge * torch.eye(len(z_NF), dtype=torch.float64)
+    kernel_NN = (z_NF @ z_NF.T).double() + ridge * torch.eye(
+        len(z_NF), dtype=torch.float64, device=z_NF.device
+    )
     dual_N = torch.linalg.solve(kernel_NN, (wanted_N * root_N).double()).float()
     weight_F = dual_N @ z_NF
     return weight_F, -float(middle_F @ weight_F)
