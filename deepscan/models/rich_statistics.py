@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from deepscan.errors import ConfigError
 from deepscan.modalities.image import ImagePrep
 from deepscan.models import ModelSpec, register
-from deepscan.models.statistics import GROUPS, Statistics
+from deepscan.models.statistics import GROUPS, LARGEST, Statistics
 from deepscan.nn import phases
 from deepscan.nn.heads import Logit
 from deepscan.nn.phases import PhaseHistograms
@@ -26,9 +26,6 @@ from deepscan.recipe import Augment, Optimizer, Range, Recipe, Schedule, Stop
 
 PHASES_SHARE = 0.85
 """What the histograms of DCT coefficients weigh; the groups of ``models.statistics`` share the rest."""
-
-LARGEST = 5.0
-"""Where a standardised measurement is cut."""
 
 STEADY = 1e-5
 """Measurements whose deviation is smaller are left out: nearly all pictures have them alike."""
@@ -68,7 +65,7 @@ class RichStatistics(nn.Module):
     Attributes:
         mean: float32 [F], of each measurement over the training data.
         scale: float32 [F], which brings a measurement to its share of what all of them have to say.
-        limit: float32 [F], where it is cut after that.
+        limit: float32 [F], where it is cut after that: LARGEST deviations from the mean.
     """
 
     mean: Tensor
