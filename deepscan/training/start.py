@@ -50,7 +50,8 @@ def taken_over(spec: ModelSpec, module: Any, bundle: Bundle) -> Taken:
     """Return the tensors of a bundle that a model can take over: those of equal name and shape.
 
     Between bundles of one architecture these are all. Otherwise they are what the two have in common,
-    such as the trunk of a detector of pictures for one of clips.
+    such as the trunk of a detector of pictures for one of clips, or all of a detector that the model has
+    as a part.
 
     Raises:
         BundleError: There are none, or the bundle's weights cannot be read.
@@ -61,7 +62,8 @@ def taken_over(spec: ModelSpec, module: Any, bundle: Bundle) -> Taken:
         msg = f"The weights of {bundle.path} cannot be read: {error}. Start from a bundle as training writes."
         raise BundleError(msg) from error
     own = module.state_dict()
-    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    places = ("", *(f"{part}." for part, _ in module.named_children()))
+    fitting = max((_fitting(given, own, place) for place in places), key=len)
     if not any(name in fitting for name, value in module.named_parameters() if value.ndim > 1):
         msg = (
             f"Model {spec.name!r} and the {bundle.card.model!r} in {bundle.path} have no weights in common; "
@@ -74,6 +76,12 @@ def taken_over(spec: ModelSpec, module: Any, bundle: Bundle) -> Taken:
         n for n, v in module.state_dict(keep_vars=True).items() if id(v) in inside and n not in fitting
     ]
     return Taken(fitting, len(own), None if trunk is None else not missing)
+
+
+def _fitting(given: dict[str, Tensor], own: dict[str, Tensor], place: str) -> dict[str, Tensor]:
+    """Return what of the tensors given has its like in a place of the model, by its name there."""
+    moved = {place + name: value for name, value in given.items()}
+    return {name: value for name, value in moved.items() if name in own and own[name].shape == value.shape}
 
 
 def check_init(spec: ModelSpec, model_config: Any, init: str) -> str:

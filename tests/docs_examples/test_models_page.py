@@ -20,7 +20,7 @@ PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "models.md").read_text(enco
 ROWS = {row.split("`")[1]: row for row in re.findall(r"^\| `.*\|$", PAGE.split("## ")[0], re.MULTILINE)}
 SETTINGS = re.findall(r"--model ([\w-]+)((?:\\\n|[^\n])*)", PAGE)
 ORDER = ("image", "video", "audio", "av", "forensic")
-COUNTING = {"statistics", "rich-statistics", "clip-statistics"}
+COUNTING = {"statistics", "rich-statistics", "rich-residual", "clip-statistics"}
 """Models whose work is counting patterns, which is no multiplication."""
 
 

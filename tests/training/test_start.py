@@ -46,6 +46,18 @@ def test_a_network_of_clips_takes_over_the_trunk_of_one_of_pictures(tmp_path):
         assert torch.equal(value, donor[f"trunk.{name}"]), name
 
 
+def test_a_model_takes_over_the_whole_of_another_that_is_a_part_of_it(tmp_path):
+    part, whole = spec_of("residual"), spec_of("rich-residual")
+    bundle = fresh_bundle(tmp_path / "b", "residual", part.prep, 3)
+    assert "the whole trunk among them" in check_init(whole, whole.config(), str(bundle.path))
+    module = initial_module(whole, config.to_dict(whole.config()), str(bundle.path))
+    donor = safetensors.torch.load_file(bundle.path / eager.WEIGHTS)
+    taken = module.network.state_dict()
+    assert taken.keys() == donor.keys()
+    for name, value in donor.items():
+        assert torch.equal(taken[name], value), name
+
+
 def test_what_does_not_fit_is_left_as_it_was_made(make_bundle):
     """A wider layer has its own weights; the layers that agree come from the bundle."""
     bundle, spec = make_bundle("start"), spec_of("cnn")
