@@ -15,12 +15,18 @@ RUNS = LEVELS**RUN
 SCALES = ((1, 1.0), (2, 1.5), (4, 2.0), (8, 2.0))
 """By how much a picture is reduced, and the grey levels that a step of its differences spans."""
 
-YCC = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))
+YCC = ((306, 601, 117), (-173, -339, 512), (512, -429, -83))
+"""Weights of red, green and blue, multiples of 1/1024: sums of 64 pixels stay exact in float32. Differences
+that lie half way between two levels are common, and only exact ones are rounded alike by every runtime."""
 
 
 def to_ycc(rgb_BCHW: Tensor) -> Tensor:
-    """Return Y, Cb and Cr (ITU-R BT.601, full range, without offsets) of RGB, float [B, 3, H, W]."""
-    return torch.einsum("ij,bjhw->bihw", torch.tensor(YCC, device=rgb_BCHW.device), rgb_BCHW)
+    """Return Y, Cb and Cr (ITU-R BT.601, full range, without offsets) of RGB, float32 [B, 3, H, W].
+
+    For whole numbers in [0, 255] the results are exact multiples of 1/1024.
+    """
+    weights = torch.tensor(YCC, device=rgb_BCHW.device) / 1024
+    return torch.einsum("ij,bjhw->bihw", weights, rgb_BCHW)
 
 
 def differences(ycc_BCHW: Tensor, scales: int = len(SCALES)) -> list[Tensor]:

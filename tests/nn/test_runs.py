@@ -37,6 +37,24 @@ def test_grey_has_no_chroma():
     torch.testing.assert_close(ycc[:, 1:], torch.zeros(1, 2, 2, 2), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("scale", [scale for scale, _ in runs.SCALES])
+def test_means_of_luma_and_chroma_are_exact(scale):
+    """Half a step is common, and what is not exact one runtime rounds up and another down."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32))
+    pixels[..., :16] |= 0xF8  # sums of many large values need most digits
+    exact = np.einsum("ij,bjhw->bihw", np.array(runs.YCC), pixels)
+    exact = exact.reshape(1, 3, 32 // scale, scale, 32 // scale, scale).sum((3, 5)) / (1024 * scale**2)
+    found = runs.reduced(runs.to_ycc(torch.from_numpy(pixels).float()), scale).numpy()
+    np.testing.assert_array_equal(found, exact.astype(np.float32))
+    np.testing.assert_array_equal(exact.astype(np.float32), exact)
+
+
+def test_the_weights_are_those_of_bt_601():
+    bt_601 = [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
+    np.testing.assert_allclose(np.array(runs.YCC) / 1024, bt_601, atol=0.5 / 1024)
+    assert np.sum(runs.YCC, 1).tolist() == [1024, 0, 0]
+
+
 @pytest.mark.parametrize(("height", "width"), [(4, 3), (1, 4), (5, 2)])
 def test_runs_are_counted_along_the_side_that_holds_any(height, width):
     levels = torch.randint(0, 5, (2, 3, height, width), generator=torch.Generator().manual_seed(0))
