@@ -44,7 +44,7 @@ from deepscan.training.record import (
     Record,
     checkpoint_name,
 )
-from deepscan.training.start import initial_module
+from deepscan.training.start import initial_module, was_begun
 from deepscan.training.teach import Teacher, distillation
 
 logger = logging.getLogger(__name__)
@@ -259,8 +259,7 @@ def task_of(job: Job, cut: Cut, device: torch.device, rank: int) -> loop.Task:
         device=device,
         rank=rank,
         world=cut.world,
-        # A model that was trained before has what it needs.
-        begin=None if job.init else spec.begin,
+        begin=None if was_begun(job.card.model, job.init) else spec.begin,
         begin_measure=spec.begin_measure,
         begin_examples=spec.begin_examples,
     )

@@ -46,6 +46,16 @@ def donor(init: str) -> Bundle | None:
     return None if init in {"", IMAGENET} else Bundle.read(pathlib.Path(init))
 
 
+def was_begun(model: str, init: str) -> bool:
+    """Tell whether the weights to start from are those of this very model, which has what ``begin`` gives.
+
+    Raises:
+        BundleError: They cannot be used.
+    """
+    bundle = donor(init)
+    return bundle is not None and bundle.card.model == model
+
+
 def taken_over(spec: ModelSpec, module: Any, bundle: Bundle) -> Taken:
     """Return the tensors of a bundle that a model can take over: those of equal name and shape.
 

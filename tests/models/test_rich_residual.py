@@ -7,8 +7,6 @@ from deepscan.metrics import auc
 from deepscan.models.catalog import load_builtin
 from deepscan.models.rich_residual import RichResidual, RichResidualConfig
 from deepscan.models.rich_statistics import RichStatisticsConfig
-from deepscan.objectives import classification
-from deepscan.recipe import Loss
 
 SPEC = load_builtin().get("rich-residual")
 
@@ -28,38 +26,52 @@ def told(module, pixels):
         return module(pixels)
 
 
+def solved(module, count=12, seed=2):
+    pixels, label = pictures(count, seed), np.tile(np.float32([0, 1]), count // 2)
+    with torch.no_grad():
+        measured = SPEC.begin_measure(module, {"pixels": pixels})
+    SPEC.begin(module, {"measured": measured["measured"].numpy(), "label": label}, 0)
+    return pixels, label
+
+
 def test_the_log_odds_of_both_are_added_up():
     module, pixels = fresh().eval(), pictures(3, seed=1)
+    solved(module)
     apart = [told(part, pixels)["logit"] for part in (module.rich, module.network)]
-    assert min(logit.abs().max() for logit in apart) > 1e-4, "neither is silent"
+    assert min(logit.abs().max() for logit in apart) > 1e-3, "neither is silent"
     torch.testing.assert_close(told(module, pixels)["logit"], apart[0] + apart[1])
 
 
-def test_in_training_each_has_to_tell_by_itself():
-    """A part that is right already leaves the other as much to learn."""
-    module, pixels = fresh(dropout=0.0).train(), pictures(4, seed=1)
-    batch = {"pixels": pixels, "label": torch.tensor([0.0, 1.0, 0.0, 1.0])}
-    objective = classification(("pixels",), Loss(), (2, 2))
+def test_the_network_speaks_alone_until_the_measurements_have_weights():
+    module, pixels = fresh().eval(), pictures(3, seed=1)
+    assert torch.equal(told(module, pixels)["logit"], told(module.network, pixels)["logit"])
 
-    def gradient():
-        module.zero_grad()
-        objective(module, batch)["loss"].backward()
-        return module.network.head[-1].bias.grad.clone()
 
-    alone = gradient()
-    with torch.no_grad():
-        module.rich.logit.bias.fill_(20.0)
-    assert torch.equal(gradient(), alone)
-    assert alone.abs() > 1e-4
+def test_steps_teach_the_network_and_leave_what_was_solved_for():
+    module = fresh(dropout=0.0)
+    pixels, label = solved(module)
+    before = {name: value.clone() for name, value in module.rich.state_dict().items()}
+    assert module.rich.logit.weight.abs().max() > 0
+    optimizer = torch.optim.AdamW(module.train().parameters(), lr=0.01)
+    losses = []
+    for _ in range(5):
+        logit = module(pixels)["logit"]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, torch.from_numpy(label))
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # The measurements tell these apart already; in the sum there would be little to learn.
+    assert losses[0] > 0.6
+    assert losses[-1] < losses[0] - 0.05
+    for name, value in module.rich.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_solving_is_for_the_measurements_and_leaves_the_network():
     module = fresh().eval()
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    pixels, label = pictures(12, seed=2), np.tile(np.float32([0, 1]), 6)
-    with torch.no_grad():
-        measured = SPEC.begin_measure(module, {"pixels": pixels})
-    SPEC.begin(module, {"measured": measured["measured"].numpy(), "label": label}, 0)
+    pixels, label = solved(module)
     changed = {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"rich.mean", "rich.scale", "rich.logit.weight", "rich.logit.bias"}
     assert auc(label.astype(np.int64), told(module.rich, pixels)["logit"].numpy()) == 1.0

@@ -8,7 +8,7 @@ from deepscan import config
 from deepscan.errors import BundleError
 from deepscan.formats import eager
 from deepscan.models.catalog import load_builtin
-from deepscan.training.start import check_init, initial_module, taken_over
+from deepscan.training.start import check_init, initial_module, taken_over, was_begun
 from tests.tiny_bundles import fresh_bundle
 
 
@@ -56,6 +56,17 @@ def test_a_model_takes_over_the_whole_of_another_that_is_a_part_of_it(tmp_path):
     assert taken.keys() == donor.keys()
     for name, value in donor.items():
         assert torch.equal(taken[name], value), name
+    assert not was_begun("rich-residual", str(bundle.path)), "the other part is still to be solved for"
+
+
+@pytest.mark.parametrize(("model", "begun"), [("cnn", True), ("residual", False)])
+def test_only_a_bundle_of_the_same_model_has_what_begin_gives(make_bundle, model, begun):
+    assert was_begun(model, str(make_bundle("start").path)) is begun
+
+
+@pytest.mark.parametrize("init", ["", "imagenet"])
+def test_a_model_without_a_bundle_has_not_begun(init):
+    assert not was_begun("cnn", init)
 
 
 def test_what_does_not_fit_is_left_as_it_was_made(make_bundle):
