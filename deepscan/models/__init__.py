@@ -55,7 +55,8 @@ class ModelSpec:
         objective: What a training step minimises: ``(inputs, loss, counts) -> Objective``.
         begin: Takes from training data, the model's inputs and ``label``, each with all Examples along the
             first axis, what gradients do not teach, such as the scale of measurements; draws only from a
-            generator of the seed given. None = nothing.
+            generator of the seed given. A run that starts from weights of the same model leaves it out, since
+            these have it. None = nothing.
         begin_measure: ``(module, inputs of a batch) -> columns``, which ``begin`` is given in place of the
             inputs; what takes long belongs here, since it is done while further batches are made.
         begin_examples: How many Examples ``begin`` is shown: those that the first epochs will train on,
