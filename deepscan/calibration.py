@@ -11,6 +11,7 @@ as many real files as fakes keeps all of this simple, and both error rates well 
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -175,6 +176,7 @@ class OperatingPoint:
             this share of the fakes real; see ``fit_operating_point``.
         real: Real validation files that it was fitted on; 0 = it was not fitted.
         fake: Fakes that it was fitted on.
+        groups: Groups of real files in each of which the rate was kept, too; 0 = it was not asked for.
     """
 
     threshold: float = 0.5
@@ -183,6 +185,7 @@ class OperatingPoint:
     max_error_rate: float = MAX_ERROR_RATE
     real: int = 0
     fake: int = 0
+    groups: int = 0
 
     def __post_init__(self) -> None:
         """Check fields against each other.
@@ -218,6 +221,7 @@ def fit_operating_point(
     label: NDArray[Any],
     max_error_rate: float = MAX_ERROR_RATE,
     calls_real: bool = True,
+    group: Sequence[str] | None = None,
 ) -> OperatingPoint:
     """Choose the band and the threshold on the validation files, by the conformal rule for each class.
 
@@ -226,6 +230,9 @@ def fit_operating_point(
     prediction within each class: Vovk, 2012). For files like those of validation this keeps both error
     rates in the long run, however few files there are: of n real files ``floor(rate * (n + 1)) - 1`` may
     reach ``high``. Where that is below 0 no file is ever called fake; ``OperatingPoint.shortfall`` says so.
+
+    With groups it does so within each of them, too, that has files enough to show the rate, and the most
+    cautious decides (Mondrian conformal prediction: Vovk, 2012, section 4).
 
     Where the classes are apart enough for one value to keep both promises there is no band: both are
     the threshold. The threshold has the best balanced accuracy among the mid-points between neighbouring
@@ -237,6 +244,7 @@ def fit_operating_point(
         label: int [N], 1 = fake, 0 = real.
         max_error_rate: Share of each class, in [0, 1).
         calls_real: Files may be called real; without it ``low`` is 0.
+        group: The group of every file; None = all are of one.
 
     Raises:
         DataError: There are no files, one class is missing, or a probability is not finite.
@@ -244,17 +252,29 @@ def fit_operating_point(
     """
     probability = np.asarray(probability, dtype=np.float64)
     fakes, reals = _count_classes(probability, label)
-    real = np.sort(probability[np.asarray(label) == 0])
-    fake = np.sort(probability[np.asarray(label) == 1])
-    above, below = _allowed(reals, max_error_rate), _allowed(fakes, max_error_rate)
-    high = float(np.nextafter(real[::-1][above], 2)) if above >= 0 else ABOVE_ONE
-    low = float(fake[below]) if calls_real and below >= 0 else 0.0
+    real_N = np.asarray(label) == 0
+    real, fake = np.sort(probability[real_N]), np.sort(probability[~real_N])
+    group_N = np.array([""] * len(probability) if group is None else group)
+    top, large = _outermost(probability[real_N], group_N[real_N], max_error_rate)
+    bottom, _ = _outermost(-probability[~real_N], group_N[~real_N], max_error_rate)
+    high = float(np.nextafter(top, 2)) if math.isfinite(top) else ABOVE_ONE
+    low = -bottom if calls_real and math.isfinite(bottom) else 0.0
     threshold = _best_threshold(real, fake, (min(low, high), max(low, high)))
     if low >= high:
         low = high = threshold
-    return OperatingPoint(
-        threshold=threshold, low=low, high=high, max_error_rate=max_error_rate, real=reals, fake=fakes
-    )
+    groups = 0 if group is None else large
+    band = {"low": low, "threshold": threshold, "high": high}
+    return OperatingPoint(**band, max_error_rate=max_error_rate, real=reals, fake=fakes, groups=groups)
+
+
+def _outermost(score_N: Floats, group_N: NDArray[Any], rate: float) -> tuple[float, int]:
+    """Return the least score that few enough exceed, of all and of the large groups, and these' number."""
+    if _allowed(len(score_N), rate) < 0:
+        return math.inf, 0
+    parts = [score_N[group_N == name] for name in np.unique(group_N)]
+    large = [part for part in parts if _allowed(len(part), rate) >= 0]
+    kept = [np.sort(part)[::-1][_allowed(len(part), rate)] for part in (score_N, *large)]
+    return float(max(kept)), len(large)
 
 
 def _allowed(files: int, max_error_rate: float) -> int:

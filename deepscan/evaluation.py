@@ -25,9 +25,10 @@ from deepscan.bundle import Bundle
 from deepscan.calibration import MAX_ERROR_RATE, Kind, fit, fit_operating_point, fit_reliability
 from deepscan.cluster import alone
 from deepscan.datasets import stream
+from deepscan.datasets.columns import text_column
 from deepscan.datasets.dataset import DataSet, account
 from deepscan.datasets.described import TRAITS, Described
-from deepscan.datasets.judged import as_predictions
+from deepscan.datasets.judged import as_predictions, check_columns
 from deepscan.datasets.plan import Chunk
 from deepscan.datasets.reader import Reader
 from deepscan.datasets.seen import Overlap
@@ -254,16 +255,26 @@ def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind, seen: Reference = ()
 
     Raises:
         DataError: They are not of both classes.
+        ConfigError: They lack the column within which the recipe wants the error rate kept.
     """
     scored = judged.filter(pc.is_valid(judged.column("logit")))
     logit, label = scored.column("logit").to_numpy(), scored.column("label").to_numpy().astype(np.int64)
     calibration = fit(kind, logit, label)
     probability = calibration.apply(logit)
-    rate = bundle.card.recipe.get("max_error_rate", MAX_ERROR_RATE)
-    calls_real = bundle.card.recipe.get("calls_real", True)
+    recipe = bundle.card.recipe
+    group = None
+    if by := recipe.get("error_rate_by"):
+        check_columns(scored.column_names, [by])
+        group = text_column(scored, by)
     return bundle.amend(
         calibration=calibration,
-        operating=fit_operating_point(probability, label, rate, calls_real),
+        operating=fit_operating_point(
+            probability,
+            label,
+            recipe.get("max_error_rate", MAX_ERROR_RATE),
+            recipe.get("calls_real", True),
+            group,
+        ),
         reliability=fit_reliability(probability, label),
         reference=(Histogram.of(SCORE, probability.tolist(), SCORE_EDGES), *seen),
     )

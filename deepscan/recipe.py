@@ -182,6 +182,8 @@ class Recipe:
             0 = no gate, every file is judged.
         max_error_rate: Share of each class, in [0, 1), that the operating point may call wrong; the rest of
             what cannot be told apart is inconclusive.
+        error_rate_by: Column of the manifest within each of whose values the rate is kept, too; values of too
+            few validation files to show the rate count among all alone. Empty = among all files.
         calls_real: Files may be called real. Without it they are fake or inconclusive: right for a model that
             was taught one kind of forgery, whose absence says nothing of the other kinds.
         optimizer: See Optimizer.
@@ -210,6 +212,7 @@ class Recipe:
     keep: Literal["best", "last"] = "best"
     gate: float = 0.01
     max_error_rate: float = 0.05
+    error_rate_by: str = ""
     calls_real: bool = True
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()

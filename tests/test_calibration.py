@@ -288,6 +288,48 @@ def test_classes_that_are_apart_are_told_by_fakes_alone_where_nothing_may_be_cal
     assert [decide(p, point) for p in (0.1, 0.2, 0.7)] == ["inconclusive", "inconclusive", "fake"]
 
 
+def test_within_groups_the_most_cautious_of_them_decides():
+    real = np.concatenate([np.linspace(0.0, 0.3, 60), np.linspace(0.3, 0.6, 40)])
+    fake = np.linspace(0.2, 1, 100)
+    probability, label = np.append(real, fake), np.array([0] * 100 + [1] * 100)
+    group = ["phone"] * 60 + ["studio"] * 40 + ["phone", "studio"] * 50
+    pooled = fit_operating_point(probability, label, 0.05)
+    kept = fit_operating_point(probability, label, 0.05, group=group)
+    # 40 may have one wrong, and of a hundred in all four more than that, who are of the same group.
+    assert pooled.high == np.nextafter(real[-5], 2)
+    assert kept.high == np.nextafter(real[-2], 2)
+    assert (kept.low, kept.groups) == (min(pooled.low, fake[::2][1], fake[1::2][1]), 2)
+    assert pooled.groups == 0
+
+
+def test_groups_that_are_too_small_to_show_the_rate_count_among_all():
+    logit, label = validation(400)
+    probability = 1 / (1 + np.exp(-logit))
+    group = np.array(["most"] * 400)
+    group[np.flatnonzero(label == 0)[:18]] = "few"
+    point = fit_operating_point(probability, label, 0.05, group=group.tolist())
+    assert point.groups == 1
+    assert point.high >= fit_operating_point(probability, label, 0.05).high
+    alone = fit_operating_point(probability, label, 0.05, group=["all"] * 400)
+    assert dataclasses.replace(alone, groups=0) == fit_operating_point(probability, label, 0.05)
+
+
+def test_new_files_of_every_group_keep_to_the_rate():
+    rng = np.random.default_rng(0)
+    wrong = {"dark": [], "light": []}
+    for _ in range(200):
+        group = rng.choice(["dark", "light"], 160, p=[0.3, 0.7])
+        score = rng.normal(np.where(group == "dark", 1.5, 0.0))
+        label = np.arange(160) % 2
+        point = fit_operating_point(1 / (1 + np.exp(-score - 3 * label)), label, 0.1, group=group.tolist())
+        for name, mean in (("dark", 1.5), ("light", 0.0)):
+            fresh = 1 / (1 + np.exp(-rng.normal(mean, 1, 200)))
+            wrong[name].append((fresh >= point.high).mean())
+    # Pooled, 3 in 10 of the dark ones would be called fake at the rate of 1 in 10.
+    assert np.mean(wrong["dark"]) <= 0.1
+    assert np.mean(wrong["light"]) <= 0.1
+
+
 def test_a_detector_that_gives_real_files_full_marks_may_never_call_fake():
     point = fit_operating_point(np.array([1.0, 1.0, 0.4, 1.0]), np.array([0, 0, 1, 1]), 0.4)
     assert point.shortfall == ""

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepscan.datasets import layout, split, stream
+from deepscan.datasets.judged import check_columns
 from deepscan.datasets.plan import Chunk
 from deepscan.datasets.pseudo import PseudoFakes
 from deepscan.datasets.reader import Reader, chunks, ledger
@@ -35,6 +36,7 @@ class Origin:
         max_bad: Largest share of corrupt files, in [0, 1].
         patience_s: Seconds without any progress after which preparing ends with an error.
         needs_fakes: Every split made here has to hold fakes; False where they are made of the real files.
+        columns: Columns of the user that the data have to have.
     """
 
     path: pathlib.Path
@@ -49,16 +51,18 @@ class Origin:
     max_bad: float = 0.1
     patience_s: float = 300.0
     needs_fakes: bool = True
+    columns: tuple[str, ...] = ()
 
 
 def divide(origin: Origin) -> pa.Table:
     """Return the manifest of a data set, every file in a split.
 
     Raises:
-        ConfigError: The shares of the splits are out of range.
+        ConfigError: The shares of the splits are out of range, or a column is not there.
         DataError: The data cannot be used, or cannot be divided.
     """
     manifest = layout.scan(origin.path, where=origin.where, source_pattern=origin.source_pattern)
+    check_columns(manifest.column_names, origin.columns)
     if origin.fractions is not None:
         return split.assign(
             manifest,

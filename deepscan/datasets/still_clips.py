@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepscan.datasets import layout
+from deepscan.datasets.judged import check_columns
 from deepscan.datasets.synthesize import claim
 from deepscan.media import blend
 from deepscan.media.blend import DONORS, SWAPPED, Blend, Portrait
@@ -42,12 +43,14 @@ class Stills:
         where: Which rows of it.
         count: How many portraits are taken, evenly from all of them.
         seed: Draws everything; a portrait gives the same two clips however many are taken.
+        columns: Columns of the user whose values the clips take over.
     """
 
     data: pathlib.Path
     where: tuple[str, ...] = ()
     count: int = 600
     seed: int = 0
+    columns: tuple[str, ...] = ()
 
 
 def make(stills: Stills, out: pathlib.Path) -> pathlib.Path:
@@ -57,20 +60,25 @@ def make(stills: Stills, out: pathlib.Path) -> pathlib.Path:
     found are left out.
 
     Raises:
-        DeepscanError: The data cannot be read, or the folder holds other things, clips of other data too.
+        DeepscanError: The data cannot be read or lack a column, or the folder holds other things, clips of
+            other data too.
     """
     table = layout.scan(stills.data, where=stills.where)
+    check_columns(table.column_names, stills.columns)
     claim(out, {"portraits": layout.digest(table), "seed": stills.seed})
     rows = table.to_pylist()
     paths = [pathlib.Path(row["path"]) for row in rows]
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(stills.count, len(rows))).astype(int))
-    lines = [("path", "label", "source", "generator")]
+    lines = [("path", "label", "source", "generator", *stills.columns)]
     for done, number in enumerate(chosen.tolist(), 1):
         names = f"{number:05}-real.mp4", f"{number:05}-fake.mp4"
         rng = np.random.default_rng((stills.seed, number))
         if _write(paths, number, [out / name for name in names], rng):
-            source = rows[number]["source"]
-            lines += [(names[0], "real", source, ""), (names[1], "fake", source, GENERATOR)]
+            source, *taken = (rows[number][name] for name in ("source", *stills.columns))
+            lines += [
+                (names[0], "real", source, "", *taken),
+                (names[1], "fake", source, GENERATOR, *taken),
+            ]
         if done % 50 == 0 or done == len(chosen):
             logger.info("Clips of %d of %d portraits.", done, len(chosen))
     draft = out / f"{MANIFEST}.tmp"

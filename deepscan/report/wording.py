@@ -174,8 +174,14 @@ def rate(point: OperatingPoint | None) -> str:
     return (
         f"{where} At that point at most {share} of genuine files are called fake, and at most {share} of "
         f"fakes genuine, for files like those of the validation ({point.real} genuine, {point.fake} fake). "
-        f"{point.shortfall}".strip()
+        f"{_in_groups(point)}{point.shortfall}".strip()
     )
+
+
+def _in_groups(point: OperatingPoint) -> str:
+    if point.groups < 2:
+        return ""
+    return f"The genuine files keep to it in each of their {point.groups} groups. "
 
 
 def _called(point: OperatingPoint) -> str:

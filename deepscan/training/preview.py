@@ -19,7 +19,7 @@ from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
 from deepscan.training.memory import kept_bytes, recompute
 from deepscan.training.record import BEST, RAY_RUN
-from deepscan.training.run import LEDGER, Order, prepared_alike, pseudo_fakes, resources_of
+from deepscan.training.run import LEDGER, Order, origin_of, prepared_alike, resources_of
 from deepscan.training.settings import Settings, settle
 from deepscan.training.start import check_init
 from deepscan.training.ways import amp_dtype
@@ -69,8 +69,7 @@ def preview(order: Order) -> dict[str, str]:
     settings = prepared_alike(settle(spec, order.overrides), order)
     order.place.check(order.resume)
     taken = check_init(spec, settings.model, order.init)
-    needs_fakes = pseudo_fakes(settings) is None
-    manifest = divide(dataclasses.replace(order.origin, needs_fakes=needs_fakes))
+    manifest = divide(origin_of(order, settings))
     with connected(order.address):
         resources = resources_of(order)
     memory = needed(spec, settings)

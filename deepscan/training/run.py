@@ -218,15 +218,25 @@ def opened(order: Order, settings: Settings, watch: Watch) -> DataSet:
     """Return the data that an order names, prepared, with the pseudo-fakes that the recipe asks for.
 
     Raises:
-        ConfigError: The modality has no such pseudo-fakes.
+        ConfigError: The modality has no such pseudo-fakes, or the data no column of ``recipe.error_rate_by``.
         DataError: The data cannot be used.
         StalledError: Preparing them has stood still for too long.
     """
     pseudo = pseudo_fakes(settings)
-    origin = dataclasses.replace(order.origin, needs_fakes=pseudo is None, patience_s=order.patience_s)
-    data = open_dataset(origin, settings.prep, order.out / LEDGER, 1.0, watch)
+    data = open_dataset(origin_of(order, settings), settings.prep, order.out / LEDGER, 1.0, watch)
     data = held_if_they_fit(data, data.chunks("train") + data.chunks("val"), watch)
     return data if pseudo is None else data.with_pseudo_fakes(pseudo)
+
+
+def origin_of(order: Order, settings: Settings) -> Origin:
+    """Return where the data of a run come from, and what its recipe needs of them."""
+    by = settings.recipe.error_rate_by
+    return dataclasses.replace(
+        order.origin,
+        needs_fakes=pseudo_fakes(settings) is None,
+        columns=(by,) if by else (),
+        patience_s=order.patience_s,
+    )
 
 
 def assemble(order: Order, settings: Settings, data: DataSet, resources: Resources) -> tuple[Job, Streams]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from deepscan.datasets import layout, still_clips
 from deepscan.datasets.still_clips import GENERATOR, Stills, make
-from deepscan.errors import DataError
+from deepscan.errors import ConfigError, DataError
 from deepscan.media import blend
 from deepscan.media.faces import Face
 from deepscan.media.source import Media, Sampling
@@ -69,6 +69,20 @@ def test_every_portrait_gives_a_genuine_clip_and_a_fake_one_of_its_source(portra
         facts = Media.from_path(pathlib.Path(path)).facts
         assert (facts.width_px, facts.height_px) == (128, 128)
         assert facts.duration_s == pytest.approx(1, abs=0.1)
+
+
+def test_clips_take_over_the_columns_that_are_named(portraits, seen, tmp_path):
+    names = sorted(path.name for path in (portraits / "real").iterdir())
+    lines = [
+        f"real/{name},real,{name},{'left' if place % 2 else 'right'}" for place, name in enumerate(names)
+    ]
+    manifest = portraits / "manifest.csv"
+    manifest.write_text("\n".join(["path,label,source,camera", *lines]))
+    found = rows(make(Stills(data=manifest, columns=("camera",)), tmp_path / "out"))
+    assert [row["camera"] for row in found] == ["right", "right", "left", "left"] * 2 + ["right"] * 2
+    assert "camera" not in rows(make(Stills(data=manifest), tmp_path / "without"))[0]
+    with pytest.raises(ConfigError, match="no column 'lens'"):
+        make(Stills(data=manifest, columns=("lens",)), tmp_path / "other")
 
 
 def test_the_two_clips_differ_where_the_face_was_altered(portraits, seen, tmp_path, monkeypatch):

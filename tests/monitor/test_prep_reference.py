@@ -14,7 +14,7 @@ from deepscan.bundle import MANIFEST, Bundle
 from deepscan.datasets.dataset import DataSet
 from deepscan.datasets.reader import Reader, ledger
 from deepscan.datasets.store import USED, Row, Store
-from deepscan.errors import BundleError
+from deepscan.errors import BundleError, ConfigError
 from deepscan.evaluation import Judging, calibrate
 from deepscan.media.source import Limits, Media
 from deepscan.modalities.catalog import load_builtin
@@ -177,6 +177,22 @@ def test_a_recipe_that_calls_nothing_real_keeps_its_bundle_from_it(tmp_path):
     point = calibrate(wary, judged(200), "none").card.operating
     assert usual.low > 0
     assert (point.low, point.high) == (0.0, usual.high)
+
+
+def test_the_operating_point_keeps_to_it_within_the_column_that_the_recipe_names(tmp_path):
+    rows = judged(200)
+    scores = rows.column("logit").to_pylist()
+    median = np.median(
+        [each for each, label in zip(scores, rows["label"].to_pylist(), strict=True) if not label]
+    )
+    rows = rows.append_column("camera", pa.array(["upper" if each > median else "lower" for each in scores]))
+    usual = calibrate(tiny_bundle(tmp_path / "a"), rows, "none").card.operating
+    wary = tiny_bundle(tmp_path / "b").amend(recipe={"error_rate_by": "camera"})
+    within = calibrate(wary, rows, "none").card.operating
+    assert within.high > usual.high
+    assert within.groups == 2
+    with pytest.raises(ConfigError, match="no column 'camera'"):
+        calibrate(wary, judged(200), "none")
 
 
 def test_the_id_of_a_bundle_does_not_follow_its_reference(tmp_path):

@@ -292,6 +292,10 @@ def test_a_test_in_words():
             "No probability suffices to call a",
         ),
         (OperatingPoint(threshold=0.5, low=0.0, high=0.5, real=50, fake=5), "cannot show an error rate"),
+        (
+            OperatingPoint(real=50, fake=50, groups=2),
+            "keep to it in each of their 2 groups.",
+        ),
     ],
 )
 def test_a_decision_says_how_often_it_is_wrong(point, contained):

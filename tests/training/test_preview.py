@@ -104,6 +104,8 @@ def test_what_would_be_refused_is_refused_now(order):
         preview(dataclasses.replace(order, overrides=("recipe.epoch=3",)))
     with pytest.raises(ResourceError, match="100 workers"):
         preview(dataclasses.replace(order, workers=100))
+    with pytest.raises(ConfigError, match="no column 'camera'"):
+        preview(dataclasses.replace(order, overrides=("recipe.error_rate_by=camera",)))
     nowhere = dataclasses.replace(order.origin, path=pathlib.Path("/nowhere"))
     with pytest.raises(DataError, match="does not exist"):
         preview(dataclasses.replace(order, origin=nowhere))

@@ -12,7 +12,7 @@ from deepscan.errors import BundleError, ConfigError, ResourceError
 from deepscan.models.catalog import load_builtin
 from deepscan.recipe import Recipe
 from deepscan.training import run
-from deepscan.training.run import Order, class_counts, train
+from deepscan.training.run import Order, class_counts, opened, train
 from deepscan.training.settings import settle
 from deepscan.watch import LogWatch
 
@@ -89,6 +89,20 @@ def test_the_card_counts_sources_that_splits_share(tmp_path):
     assert run._card(order, settings, data).data["shared_sources"] == 1
     data.ledger = table.set_column(1, "source", pa.array(["a", "c", "b"]))
     assert "shared_sources" not in run._card(order, settings, data).data
+
+
+def test_a_column_to_keep_the_error_rate_by_is_missed_before_anything_is_prepared(tmp_path):
+    (tmp_path / "data" / "real").mkdir(parents=True)
+    (tmp_path / "data" / "real" / "a.png").write_bytes(b"")
+    order = Order(
+        model="cnn",
+        origin=Origin(path=tmp_path / "data", store=tmp_path / "store"),
+        out=tmp_path / "out",
+        overrides=("recipe.error_rate_by=camera",),
+    )
+    with pytest.raises(ConfigError, match="no column 'camera'"):
+        opened(order, settle(load_builtin().get("cnn"), order.overrides), LogWatch())
+    assert not (tmp_path / "store").exists()
 
 
 def test_pseudo_fakes_that_a_modality_lacks_are_refused_before_the_data_are_looked_at(tmp_path):
