@@ -96,6 +96,8 @@ class Card:
     @property
     def id(self) -> str:
         """Name and 12 hex digits of everything that a verdict depends on."""
+        operating = config.to_dict(self.operating)
+        del operating["groups"]  # tells how the band was found; no verdict depends on it
         facts: list[Any] = [
             self.model,
             self.model_config,
@@ -103,7 +105,7 @@ class Card:
             self.weights_format,
             self.files,
             config.to_dict(self.calibration),
-            config.to_dict(self.operating),
+            operating,
             config.to_dict(self.reliability) if self.reliability else None,
         ]
         if self.precision != FLOAT32:

@@ -186,6 +186,7 @@ def test_the_id_follows_what_a_verdict_depends_on(bundle, changes):
         {"parent": "tiny-0"},
         {"software": {"torch": "0"}},
         {"plugin": "moved.py"},
+        {"operating": OperatingPoint(groups=2)},
     ],
 )
 def test_the_id_does_not_follow_what_is_only_told(bundle, changes):
