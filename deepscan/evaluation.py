@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from deepscan import config
 from deepscan.allocator import keep_memory
 from deepscan.bundle import Bundle
-from deepscan.calibration import MAX_ERROR_RATE, Kind, fit, fit_operating_point, fit_reliability
+from deepscan.calibration import Kind, fit, fit_reliability
 from deepscan.cluster import alone
 from deepscan.datasets import stream
-from deepscan.datasets.columns import text_column
 from deepscan.datasets.dataset import DataSet, account
 from deepscan.datasets.described import TRAITS, Described
-from deepscan.datasets.judged import as_predictions, check_columns
+from deepscan.datasets.judged import as_predictions
 from deepscan.datasets.plan import Chunk
 from deepscan.datasets.reader import Reader
 from deepscan.datasets.seen import Overlap
@@ -42,6 +41,7 @@ from deepscan.metrics.paired import Against
 from deepscan.modalities.catalog import load_builtin as load_modalities
 from deepscan.models.catalog import load_plugin
 from deepscan.monitor.drift import SCORE, SCORE_EDGES, Histogram, Reference
+from deepscan.operating import operating_point
 from deepscan.report import Page, render, to_json
 
 BATCH = 32
@@ -242,7 +242,13 @@ def with_gated(ledger: pa.Table, gated: Sequence[bool]) -> pa.Table:
     return ledger.set_column(ledger.column_names.index("status"), "status", status)
 
 
-def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind, seen: Reference = ()) -> Bundle:
+def calibrate(
+    bundle: Bundle,
+    judged: pa.Table,
+    kind: Kind,
+    seen: Reference = (),
+    delivered: pa.Table | None = None,
+) -> Bundle:
     """Fit calibration, operating point and reliability to the judged files of the validation split.
 
     How they scored is kept as the reference that served files are compared with.
@@ -252,6 +258,7 @@ def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind, seen: Reference = ()
         judged: What it said of the validation split.
         kind: Kind of the calibration.
         seen: The rest of that reference, from ``prep_reference``.
+        delivered: The same files as they arrive, for the operating point; see ``operating_point``.
 
     Raises:
         DataError: They are not of both classes.
@@ -261,20 +268,9 @@ def calibrate(bundle: Bundle, judged: pa.Table, kind: Kind, seen: Reference = ()
     logit, label = scored.column("logit").to_numpy(), scored.column("label").to_numpy().astype(np.int64)
     calibration = fit(kind, logit, label)
     probability = calibration.apply(logit)
-    recipe = bundle.card.recipe
-    group = None
-    if by := recipe.get("error_rate_by"):
-        check_columns(scored.column_names, [by])
-        group = text_column(scored, by)
     return bundle.amend(
         calibration=calibration,
-        operating=fit_operating_point(
-            probability,
-            label,
-            recipe.get("max_error_rate", MAX_ERROR_RATE),
-            recipe.get("calls_real", True),
-            group,
-        ),
+        operating=operating_point(bundle.card.recipe, calibration, scored, delivered),
         reliability=fit_reliability(probability, label),
         reference=(Histogram.of(SCORE, probability.tolist(), SCORE_EDGES), *seen),
     )

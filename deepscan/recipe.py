@@ -184,6 +184,8 @@ class Recipe:
             what cannot be told apart is inconclusive.
         error_rate_by: Column of the manifest within each of whose values the rate is kept, too; values of too
             few validation files to show the rate count among all alone. Empty = among all files.
+        error_rate_under: Deliveries, ``quick`` or ``all``, after each of which the rate is kept, too: the
+            genuine files of validation, and its fakes that are files, are judged so once more.
         calls_real: Files may be called real. Without it they are fake or inconclusive: right for a model that
             was taught one kind of forgery, whose absence says nothing of the other kinds.
         optimizer: See Optimizer.
@@ -213,6 +215,7 @@ class Recipe:
     gate: float = 0.01
     max_error_rate: float = 0.05
     error_rate_by: str = ""
+    error_rate_under: tuple[str, ...] = ()
     calls_real: bool = True
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()

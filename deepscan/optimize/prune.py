@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -26,7 +27,8 @@ from deepscan.optimize.figures import Figures, figures_of
 from deepscan.optimize.finetune import fine_tune, require_splits, with_pseudo_fakes
 from deepscan.optimize.held_out import Agreement, compare, sample_of
 from deepscan.optimize.sibling import OPTIMIZED, load_first, require_free, size_bytes, write_sibling
-from deepscan.watch import Watch
+from deepscan.robustness.validation import after_deliveries
+from deepscan.watch import LogWatch, Watch
 
 Method = Literal["l1", "global", "channels"]
 PRUNED = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -220,7 +222,10 @@ def settle(module: nn.Module) -> None:
 def recalibrated(bundle: Bundle, data: DataSet, judging: Judging) -> Bundle:
     """Fit the calibration of a bundle anew to the validation split, of the kind that it has."""
     judged = predictions(bundle, data, ("val",), judging)
-    bundle = calibrate(bundle, judged, bundle.card.calibration.kind, prep_reference(data, judging))
+    with tempfile.TemporaryDirectory() as folder:
+        delivered = after_deliveries(bundle, judged, judging, pathlib.Path(folder), LogWatch())
+    kind = bundle.card.calibration.kind
+    bundle = calibrate(bundle, judged, kind, prep_reference(data, judging), delivered)
     return bundle.amend(seen=remember(data.ledger, bundle.card.seen))
 
 

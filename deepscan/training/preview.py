@@ -17,6 +17,7 @@ from deepscan.modalities import Column
 from deepscan.models import ModelSpec
 from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.recipe import Recipe
+from deepscan.robustness.validation import check_deliveries
 from deepscan.training.memory import kept_bytes, recompute
 from deepscan.training.record import BEST, RAY_RUN
 from deepscan.training.run import LEDGER, Order, origin_of, prepared_alike, resources_of
@@ -67,6 +68,7 @@ def preview(order: Order) -> dict[str, str]:
         load_plugin(order.plugin)
     spec = load_builtin().get(order.model)
     settings = prepared_alike(settle(spec, order.overrides), order)
+    check_deliveries(settings.recipe)
     order.place.check(order.resume)
     taken = check_init(spec, settings.model, order.init)
     manifest = divide(origin_of(order, settings))

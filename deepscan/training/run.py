@@ -42,6 +42,7 @@ from deepscan.models.catalog import load_builtin, load_plugin
 from deepscan.objectives import classification
 from deepscan.onlooking import fit_gate, prep_reference
 from deepscan.recipe import Recipe
+from deepscan.robustness.validation import after_deliveries, check_deliveries
 from deepscan.training import tracking
 from deepscan.training.fit import Job, Streams, fit
 from deepscan.training.record import BEST, HISTORY, Place, read_history
@@ -128,6 +129,7 @@ def train(order: Order, watch: Watch) -> Outcome:
     spec = load_builtin().get(order.model)
     settings = prepared_alike(settle(spec, order.overrides), order)
     pseudo_fakes(settings)
+    check_deliveries(settings.recipe)
     order.place.check(order.resume)
     order.place.fetch()
     tracking.check(order.track)
@@ -230,13 +232,10 @@ def opened(order: Order, settings: Settings, watch: Watch) -> DataSet:
 
 def origin_of(order: Order, settings: Settings) -> Origin:
     """Return where the data of a run come from, and what its recipe needs of them."""
-    by = settings.recipe.error_rate_by
-    return dataclasses.replace(
-        order.origin,
-        needs_fakes=pseudo_fakes(settings) is None,
-        columns=(by,) if by else (),
-        patience_s=order.patience_s,
-    )
+    needs_fakes = pseudo_fakes(settings) is None
+    needed = tuple(name for name in [settings.recipe.error_rate_by] if name)
+    kept = dataclasses.replace(order.origin, patience_s=order.patience_s)
+    return dataclasses.replace(kept, needs_fakes=needs_fakes, columns=needed)
 
 
 def assemble(order: Order, settings: Settings, data: DataSet, resources: Resources) -> tuple[Job, Streams]:
@@ -270,7 +269,8 @@ def _finish(order: Order, bundle: Bundle, data: DataSet, watch: Watch, start_s: 
     judged = predictions(bundle, data, ("val", "test"), judging)
     validation, test = (judged.filter(pc.field("split") == split) for split in ("val", "test"))
     kind = order.calibration or load_builtin().get(order.model).calibration
-    bundle = calibrate(bundle, validation, kind, prep_reference(data, judging))
+    delivered = after_deliveries(bundle, validation, judging, order.out, watch)
+    bundle = calibrate(bundle, validation, kind, prep_reference(data, judging), delivered)
     parent = donor(order.init)
     bundle = bundle.amend(seen=remember(data.ledger, parent.card.seen if parent else None))
     outcome = assess(bundle, data, "test", calibrated(bundle, test), judging)

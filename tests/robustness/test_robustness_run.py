@@ -11,7 +11,7 @@ import pytest
 
 from deepscan.calibration import OperatingPoint
 from deepscan.detector import Detector
-from deepscan.errors import ConfigError, DataError
+from deepscan.errors import ConfigError, DataError, UnknownNameError
 from deepscan.evaluation import Judging
 from deepscan.media import deliveries
 from deepscan.media.deliveries import DELIVERIES, Delivery
@@ -20,11 +20,13 @@ from deepscan.media.deliveries.pictures import write_png
 from deepscan.media.source import Media
 from deepscan.modalities.image import ImagePrep
 from deepscan.models.catalog import load_plugin
+from deepscan.recipe import Recipe
 from deepscan.robustness import run
 from deepscan.robustness.assess import assess_robustness
 from deepscan.robustness.judging import judge, through
 from deepscan.robustness.plan import CLEAN, Asked, plan, subset
 from deepscan.robustness.run import judge_all
+from deepscan.robustness.validation import after_deliveries, check_deliveries
 from deepscan.watch import LogWatch
 from tests.material import encoded
 from tests.tiny_bundles import fresh_bundle
@@ -115,6 +117,35 @@ def test_a_subset_takes_turns_over_classes_and_sources():
     assert subset(rows, None, 0) == subset(rows, 12, 0) == list(range(12))
     # Where a class has no more, the other goes on.
     assert sum(rows[at]["label"] for at in subset(rows, 10, 0)) == 3
+
+
+def test_validation_files_are_judged_once_more_after_the_deliveries_of_the_recipe(bundle, judged, tmp_path):
+    """But not what is no file, nor what is not judged any more."""
+    paths = judged["path"].to_pylist()
+    told = judged.set_column(0, "path", pa.array([*paths[:5], f"{paths[5]}#blended"]))
+    told = told.append_column("generator", pa.array(["", "", "", "gan", "gan", "blended"]))
+    asked = bundle.amend(recipe={"error_rate_under": ["darker"]})
+    again = after_deliveries(asked, told, JUDGING, tmp_path / "out", LogWatch())
+    assert [pathlib.Path(path).stem for path in again["path"].to_pylist()] == ["60", "98", "104", "160"]
+    assert again["label"].to_pylist() == [0, 0, 1, 1]
+    assert set(again["delivery"].to_pylist()) == {"darker"}
+    detector = Detector.load(bundle.path, "cpu")
+    halves = (30, 49, 52, 80)
+    expected = [judge(detector, str(grey(tmp_path, level)), None, ())["logit"] for level in halves]
+    assert again["logit"].to_pylist() == pytest.approx(expected)
+    assert after_deliveries(bundle, told, JUDGING, tmp_path / "none", LogWatch()) is None
+
+
+def grey(folder, level):
+    path = folder / f"half-{level}.png"
+    path.write_bytes(encoded(np.full((40, 40, 3), level, np.uint8)))
+    return path
+
+
+def test_a_recipe_of_unknown_deliveries_is_refused():
+    check_deliveries(Recipe(error_rate_under=("quick", "darker")))
+    with pytest.raises(UnknownNameError, match="Did you mean 'darker'"):
+        check_deliveries(Recipe(error_rate_under=("darkr",)))
 
 
 # --- judging ---------------------------------------------------------------------------------------
