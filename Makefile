@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What `make finder` and `make zoo` train from, and for how long the first one does.
 MEDIA ?= ../shared/media
-MINUTES ?= 35
+MINUTES ?= 52
 
 .PHONY: install demo test lint finder zoo clean
 

@@ -6,6 +6,7 @@ Truth is what YuNet sees. Four kinds of pictures, all of test sources: pictures 
 as they are, scenes composed of their faces and made worse, and scenes without any face. Of composed scenes
 YuNet is asked before they are made worse, and as one of the finders after that, too. A face is found where
 boxes overlap by half (intersection over union); what overlaps something that YuNet doubts is not false.
+Portraits are turned by 15 degrees to either side, too: by how much of that the line between the eyes turns.
 Times are of frames of 1280 x 720 looked at with 320 px, the scaling included, as CPU time and as time on the
 clock, with one and with two threads of OpenCV: the least and the median of repeated runs in turns.
 """
@@ -25,7 +26,7 @@ import cv2
 import numpy as np
 
 from deepscan.finder.gather import Gathered, gather
-from deepscan.finder.scoring import Match, figures, match
+from deepscan.finder.scoring import Match, figures, landmark_error, match
 from deepscan.media import scenes as composing
 from deepscan.media.backdrops import draw_backdrop
 from deepscan.media.faces import Face, Finder, find_faces
@@ -38,6 +39,7 @@ GOALS = {"recall": 0.95, "false_share_of_haar": 0.2, "ms": 5.0, "bytes": 400_000
 MIN_SCORE, UNSURE_SCORE = 0.6, 0.3
 FRAME_PX = (1280, 720)
 LOOK_PX = 320
+TILT_DEG = 15.0
 SEED = 20_241
 RESULT = pathlib.Path("benchmarks/results/face_finders.json")
 BANDS_PX = ((0, 16), (16, 32), (32, 64), (64, 128), (128, 10_000))
@@ -116,6 +118,45 @@ def by_side(scenes: Sequence[Scene], matches: Sequence[Match]) -> dict[str, Any]
     return told
 
 
+def tilted(portraits: Sequence[Portrait]) -> dict[str, Any]:
+    """Return how far landmarks are off in turned portraits, and what they tell of the turn."""
+    told: dict[str, Any] = {}
+    scenes = as_they_are(portraits)
+    for finder in FINDERS[:2]:
+        errors, seen = list[float](), list[float]()
+        for scene in scenes:
+            turned = [as_seen(turn(scene.picture_HWC, angle)) for angle in (-TILT_DEG, TILT_DEG)]
+            faces = [surest(each.picture_HWC, finder) for each in turned]
+            if len(scene.faces) != 1 or any(len(each.faces) != 1 for each in turned) or None in faces:
+                continue
+            errors += [landmark_error(face, each.faces[0]) for face, each in zip(faces, turned, strict=True)]
+            seen.append((tilt_deg(faces[1]) - tilt_deg(faces[0])) / (2 * TILT_DEG))
+        told[finder] = {
+            "portraits": len(seen),
+            "landmark_error": round(statistics.mean(errors), 4),
+            "share_of_turn": round(statistics.median(seen), 4),
+        }
+    return told
+
+
+def turn(picture: np.ndarray, angle_deg: float) -> np.ndarray:
+    """Turn a picture clockwise about its middle; its border is repeated."""
+    height, width = picture.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -angle_deg, 1.0)
+    return cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def surest(picture: np.ndarray, finder: Finder) -> Face | None:
+    """Return the surest face of a picture."""
+    return max(look(picture, finder), key=lambda face: face.score, default=None)
+
+
+def tilt_deg(face: Face) -> float:
+    """Return how far the line between the eyes is turned clockwise, in degrees."""
+    right, left = face.landmarks_px[:2]
+    return float(np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0])))
+
+
 def times(frames: Sequence[np.ndarray], repeats: int) -> dict[str, Any]:
     """Time one look at frames, the finders in turns."""
     told: dict[str, Any] = {}
@@ -155,6 +196,11 @@ def summary(result: dict[str, Any]) -> list[str]:
             f"{tiny['false_per_picture']}, {told['yunet']['false_per_picture']}, {haar['false_per_picture']} "
             f"(tiny over haar {ratio}); landmarks off by {tiny['landmark_error']} of the eye distance"
         )
+    tilts = ", ".join(
+        f"{finder} {told['share_of_turn']:.2f} of it (off by {told['landmark_error']} in {told['portraits']})"
+        for finder, told in result["tilted"].items()
+    )
+    lines.append(f"tilted by {TILT_DEG:.0f} degrees: {tilts}")
     for threads, told in result["times"].items():
         tiny, yunet, haar = (told[finder]["median_cpu_ms"] for finder in FINDERS)
         lines.append(
@@ -188,6 +234,7 @@ def main() -> None:
             "composed": compared(composed(found, given.scenes)),
             "without_faces": compared(empty(found, given.scenes)),
         },
+        "tilted": tilted(found.stills[:60]),
         "times": times(frames, given.repeats),
     }
     print("\n".join(summary(result)))

@@ -11,10 +11,13 @@ How a member does on what it never heard of is measured on one that was trained 
     python jobs/make_zoo.py --media ../shared/media --out runs/zoo --only voices --without "*HiFiGAN*"
     deepscan evaluate --bundle runs/zoo/without-HiFiGAN/voices/bundle --data ../shared/media/manifest.tsv \
         --where modality=audio --seen leave-out --out runs/zoo/without-HiFiGAN/unseen
+
+and on a collection of genuine files that it never heard of, ``--without "source=celeba*"``.
 """
 
 import argparse
 import dataclasses
+import json
 import logging
 import pathlib
 import re
@@ -38,6 +41,9 @@ FORMAT = "onnx"
 POLICY = FusionPolicy(method="maximum")
 """Each member knows one kind of fake, so the most suspicious one answers."""
 
+COLLECTION = "origin"
+"""Column of the manifest that tells which collection a file belongs to."""
+
 BLENDS_ALONE = "recipe.calls_real=False"
 """Where no face was blended over another, everything may still have been generated."""
 
@@ -57,8 +63,9 @@ class Member:
         settings: What differs from the defaults of the model.
         begins: The member whose weights it takes over; None = from scratch.
         fractions: Shares of the files that train, validate and test.
-        max_error_rate: Share of each class that it may call wrong. Where two members judge one file, their
-            rates add up at worst.
+        max_error_rate: Share of each class that it may call wrong, in every collection. Where two members
+            judge one file, their rates add up at worst.
+        deliveries: After each of these it is kept, too.
     """
 
     name: str
@@ -68,7 +75,8 @@ class Member:
     settings: tuple[str, ...] = ()
     begins: "Member | None" = None
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    max_error_rate: float = 0.025
+    max_error_rate: float = 0.05
+    deliveries: tuple[str, ...] = ("quick",)
 
 
 FIRST = Member(
@@ -76,6 +84,7 @@ FIRST = Member(
     model="boundary",
     where=("modality=image", "label=real"),
     settings=("prep.finder=tiny", "recipe.amp=bf16", "recipe.speed=set"),
+    deliveries=(),
 )
 """What ``blended-faces`` learns before it sees pictures that are blurred or noisy; it does not ship."""
 
@@ -111,6 +120,7 @@ TRACES = Member(
         "recipe.amp=bf16",
         "recipe.speed=set",
     ),
+    deliveries=(),
 )
 """The network in ``generated``: it learns from crops, and from pseudo-fakes, which mislead the regression."""
 
@@ -123,7 +133,9 @@ MEMBERS = (
         stills=True,
         settings=(
             "prep.finder=tiny",
-            "recipe.epochs=4",
+            # What it takes over stays as it is: trained on, it judged worse, of these clips too.
+            "recipe.epochs=1",
+            "recipe.optimizer.lr=1e-7",
             "recipe.augment.level=rough",
             "recipe.keep=last",
             "recipe.pseudo.kind=none",
@@ -163,7 +175,6 @@ MEMBERS = (
         ),
         # There are few fakes: with fewer to validate on, no recording could ever be called genuine.
         fractions=(0.6, 0.25, 0.15),
-        max_error_rate=0.05,
     ),
 )
 
@@ -191,11 +202,16 @@ def train_member(member: Member, media: pathlib.Path, out: pathlib.Path, seed: i
     if done := recall(out / member.name):
         return done.bundle
     begins = train_member(member.begins, media, out, seed, number) if member.begins else None
+    rate = (
+        f"recipe.max_error_rate={member.max_error_rate}",
+        f"recipe.error_rate_by={COLLECTION}",
+        f"recipe.error_rate_under={json.dumps(member.deliveries)}",
+    )
     order = Order(
         model=member.model,
         origin=_origin(member, media, out, seed),
         out=out / member.name,
-        overrides=(*member.settings, f"recipe.max_error_rate={member.max_error_rate}", f"recipe.seed={seed}"),
+        overrides=(*member.settings, *rate, f"recipe.seed={seed}"),
         init=str(begins.path) if begins else "",
         name=member.name,
     )
@@ -206,14 +222,17 @@ def _origin(member: Member, media: pathlib.Path, out: pathlib.Path, seed: int) -
     manifest, store = media / "manifest.tsv", out / "prepared"
     if not member.stills:
         return Origin(path=manifest, where=member.where, store=store, fractions=member.fractions)
-    stills = Stills(data=manifest, where=member.where, seed=seed)
+    stills = Stills(data=manifest, where=member.where, seed=seed, columns=(COLLECTION,))
     return Origin(path=make_stills(stills, out / "stills"), store=store, fractions=member.fractions)
 
 
-def without(member: Member, generators: str) -> Member:
-    """Return a member that never sees the files of the generators that match a pattern."""
-    begins = without(member.begins, generators) if member.begins else None
-    return dataclasses.replace(member, where=(*member.where, f"generator!={generators}"), begins=begins)
+def without(member: Member, files: str) -> Member:
+    """Return a member that never sees files: ``column=values``, or generators that match a pattern."""
+    column, _, values = files.rpartition("=")
+    begins = without(member.begins, files) if member.begins else None
+    return dataclasses.replace(
+        member, where=(*member.where, f"{column or 'generator'}!={values}"), begins=begins
+    )
 
 
 def install(bundles: list[Bundle], out: pathlib.Path) -> None:
@@ -234,7 +253,7 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the runs")
     parser.add_argument("--only", choices=[member.name for member in MEMBERS], help="make this member alone")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--without", metavar="GENERATORS", help="leave out the files of those that match")
+    parser.add_argument("--without", metavar="FILES", help="leave out: generators, or COLUMN=VALUES")
     parser.add_argument("--install", action="store_true", help="put the results into the package")
     given = parser.parse_args()
     if given.install and (given.only or given.without):

@@ -1,7 +1,9 @@
 """The network as the file that ships: an ONNX graph of convolutions, small, and of any picture size."""
 
 import pathlib
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from deepscan.errors import FormatError
@@ -9,12 +11,15 @@ from deepscan.finder.network import Deployed, FaceNetwork
 from deepscan.formats.graphs import quietly
 from deepscan.media.shipped_faces import OUTPUTS
 
+if TYPE_CHECKING:
+    import onnx
+
 INPUT = "pixels"
 _TRACED_PX = 64
 
 
 def write(network: FaceNetwork, path: pathlib.Path) -> None:
-    """Write a network for ``shipped_faces.Network``.
+    """Write a network for ``shipped_faces.Network``, its weights in half precision.
 
     Its input is float32 [1, 3, H, W], RGB in [0, 255], its outputs are the maps. The size that it was traced
     with is in the file's description of the input; nothing in the graph depends on it.
@@ -47,5 +52,25 @@ def write(network: FaceNetwork, path: pathlib.Path) -> None:
         del node.metadata_props[:]
         node.doc_string = ""
     del graph.graph.value_info[:], graph.graph.metadata_props[:], graph.metadata_props[:]
+    _halve(graph)
     draft.write_bytes(graph.SerializeToString(deterministic=True))
     draft.replace(path)
+
+
+def _halve(graph: "onnx.ModelProto") -> None:
+    """Store weights as float16; the graph makes float32 of them, which is what it computes with."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    kept, casts = [], []
+    for weight in graph.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype != np.float32:
+            kept.append(weight)
+            continue
+        half = f"{weight.name}.half"
+        kept.append(numpy_helper.from_array(values.astype(np.float16), half))
+        casts.append(helper.make_node("Cast", [half], [weight.name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.initializer[:], graph.graph.node[:]
+    graph.graph.initializer.extend(kept)
+    graph.graph.node.extend(nodes)

@@ -33,8 +33,8 @@ class Widths:
 
     stem: int = 16
     quarter: int = 32
-    trunk: tuple[int, int, int] = (64, 96, 96)
-    neck: int = 48
+    trunk: tuple[int, int, int] = (64, 144, 160)
+    neck: int = 64
 
 
 class FaceNetwork(nn.Module):
@@ -98,7 +98,10 @@ class FaceNetwork(nn.Module):
 
 
 class Deployed(nn.Module):
-    """The same network for running only: normalisation folded into the convolutions, pictures in [0, 255]."""
+    """The same network for running only: normalisation folded into the convolutions, pictures in [0, 255].
+
+    Its weights are those that half precision can tell, since the file has them so.
+    """
 
     def __init__(self, network: FaceNetwork) -> None:
         """Copy a network's weights."""
@@ -107,6 +110,8 @@ class Deployed(nn.Module):
         first = self.network.get_submodule("stem.0.0")
         assert isinstance(first, nn.Conv2d)
         first.weight.data /= 255
+        for weight in self.parameters():
+            weight.data = weight.data.half().float()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return the maps of float32 pictures [1, 3, H, W] in [0, 255]."""

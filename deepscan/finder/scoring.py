@@ -15,7 +15,7 @@ from deepscan.media.shipped_faces import STRIDES, decode, iou
 
 LEAST_IOU = 0.5
 _LOWEST = 0.05
-_FALSE_SHARE = 0.01
+_FALSE_SHARE = 0.005
 _MARGIN = 0.05
 _NOTHING = -30.0
 

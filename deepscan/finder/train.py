@@ -19,7 +19,6 @@ from deepscan.finder.network import FaceNetwork
 from deepscan.finder.scoring import Figures, measure, shifts
 from deepscan.finder.stream import Composer, blanks, collate, endless, held_back
 from deepscan.finder.targets import finder_loss
-from deepscan.media.scenes import Scene
 from deepscan.media.shipped_faces import FILE
 from deepscan.recipe import Optimizer, Recipe, Schedule
 from deepscan.training import state
@@ -31,7 +30,10 @@ MIN_SCORE = 0.6
 """What ``find_faces`` asks for by default: scores are shifted so that few false faces reach it."""
 
 _BLANKS = 200
-"""Pictures of text, noise and drawings that scores are shifted on, beside the validation scenes."""
+"""Pictures of text, noise and drawings that scores are shifted on, beside scenes."""
+
+_SETTLING = 5
+"""Times the validation scenes are the scenes that scores are shifted on: few hold a false face."""
 
 _GUESSED_STEP_S = 0.4
 """How long a step takes, until the first epoch has told."""
@@ -104,8 +106,7 @@ def train(media: pathlib.Path, out: pathlib.Path, settings: Settings) -> dict[st
     """
     out.mkdir(parents=True, exist_ok=True)
     held = gather(media, "val", settings.seed, settings.most)
-    scenes = held_back(_composer(held, settings), settings.validation)
-    run = _Run(out, settings, scenes)
+    run = _Run(out, settings, _composer(held, settings))
     if not run.is_over:
         run.go_on(_composer(gather(media, "train", settings.seed, settings.most), settings))
     return run.write(held.digest)
@@ -114,8 +115,8 @@ def train(media: pathlib.Path, out: pathlib.Path, settings: Settings) -> dict[st
 class _Run:
     """A run in its folder, from the first epoch or from where it stopped."""
 
-    def __init__(self, out: pathlib.Path, settings: Settings, scenes: list[list[Scene]]) -> None:
-        self.out, self.settings, self.scenes = out, settings, scenes
+    def __init__(self, out: pathlib.Path, settings: Settings, held: Composer) -> None:
+        self.out, self.settings, self.held = out, settings, held
         self.progress = Progress()
         self.states: dict[str, Any] | None = None
         self.elapsed_s, self._since_s = 0.0, 0.0
@@ -123,7 +124,8 @@ class _Run:
             self._resume()
         torch.manual_seed(settings.seed)
         self.module = FaceNetwork()
-        self._validation = [collate(each, 1000 * number) for number, each in enumerate(scenes)]
+        self.scenes = held_back(held, settings.validation)
+        self._validation = [collate(each, 1000 * number) for number, each in enumerate(self.scenes)]
 
     def _resume(self) -> None:
         self.progress, kept = state.load(self.out)
@@ -199,8 +201,9 @@ class _Run:
         """Write the averaged weights as the file that ships, and the card beside it."""
         assert self.states is not None
         self.module.load_state_dict(self.states["kept"])
+        settling = held_back(self.held, _SETTLING * self.settings.validation)
         blank = blanks(self.settings.seed, _BLANKS)
-        shifted = shifts(self.module, [*self.scenes, blank], MIN_SCORE)
+        shifted = shifts(self.module, [*settling, blank], MIN_SCORE)
         self.module.shift_scores(shifted)
         path = self.out / FILE
         export.write(self.module, path)

@@ -270,7 +270,7 @@ class _Canvas:
 
 
 def _as_it_is(portrait: Portrait, size_px: int, rng: np.random.Generator) -> Scene:
-    """Show a whole portrait, or a part of a larger one, scaled and turned a little."""
+    """Show a whole portrait, or a part of a larger one, scaled and in half of the cases turned."""
     height, width = portrait.picture_HWC.shape[:2]
     canvas = _Canvas(backdrops.plain(size_px, rng))
     piece = _Piece(
@@ -281,7 +281,7 @@ def _as_it_is(portrait: Portrait, size_px: int, rng: np.random.Generator) -> Sce
     rest = np.array([size_px - scale * width, size_px - scale * height])
     corner = rest * rng.uniform(0, 1, 2)
     centre = corner + scale * np.array([width, height]) / 2
-    angle = float(rng.normal(0, 5)) if rng.random() < 0.4 else 0.0
+    angle = float(rng.normal(0, 14)) if rng.random() < 0.5 else 0.0
     canvas.paste(piece, _similarity(piece, scale, angle, centre, rng))
     return canvas.scene()
 
@@ -327,7 +327,7 @@ def _placed(piece: _Piece, size_px: int, rng: np.random.Generator) -> Matrix:
     box = piece.faces[0].box_px if piece.faces else (0.0, 0.0, float(width), float(height))
     side = float(np.exp(rng.uniform(math.log(LEAST_PX), math.log(1.05 * size_px))))
     scale = side / max(box[2] - box[0], box[3] - box[1])
-    angle = float(rng.uniform(-45, 45)) if rng.random() < 0.2 else float(rng.normal(0, 8))
+    angle = float(rng.uniform(-45, 45)) if rng.random() < 0.3 else float(rng.normal(0, 10))
     centre = rng.uniform(-0.1 * side, size_px + 0.1 * side, 2) if rng.random() < 0.2 else None
     if centre is None:
         low = min(side / 2, size_px / 2)

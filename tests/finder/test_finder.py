@@ -166,7 +166,7 @@ def test_a_picture_of_any_size_gives_maps_of_its_cells():
 
 
 def test_the_network_is_as_small_as_its_file_may_be():
-    assert 4 * sum(each.numel() for each in Deployed(FaceNetwork()).parameters()) < 390_000
+    assert 2 * sum(each.numel() for each in Deployed(FaceNetwork()).parameters()) < 390_000
 
 
 def test_a_short_training_lowers_the_loss_and_its_file_says_what_the_module_says(tmp_path):
@@ -192,9 +192,11 @@ def test_a_short_training_lowers_the_loss_and_its_file_says_what_the_module_says
         pixels = np.random.default_rng(0).integers(0, 256, (1, 3, height, width)).astype(np.float32)
         net.setInput(pixels)
         with torch.no_grad():
-            maps = network(pixels=torch.from_numpy(pixels))["maps"]
-        for said, expected in zip(net.forward(shipped_faces.OUTPUTS), maps, strict=True):
+            maps = Deployed(network)(torch.from_numpy(pixels))
+            unrounded = network(pixels=torch.from_numpy(pixels))["maps"]
+        for said, expected, exact in zip(net.forward(shipped_faces.OUTPUTS), maps, unrounded, strict=True):
             assert np.allclose(said, expected.numpy(), atol=2e-3)
+            assert np.allclose(said, exact.numpy(), atol=0.03), "half precision is enough for weights"
     assert [each.name for each in tmp_path.iterdir()] == ["finder.onnx"]
 
 

@@ -74,6 +74,10 @@ def test_a_member_can_be_trained_without_what_it_is_then_measured_on(monkeypatch
     with pytest.raises(SystemExit):
         make_zoo.main()
     assert len(asked) == 1, "what does not know all is not what ships"
+    monkeypatch.setattr(sys, "argv", ["make_zoo.py", *line[:-1], "source=libri*"])
+    assert make_zoo.main() == 0
+    assert asked[1][0].where == ("modality=audio", "source!=libri*")
+    assert asked[1][2] == tmp_path / "without-sourcelibri"
 
 
 def test_a_member_begins_with_the_weights_of_those_before_it(monkeypatch, tmp_path):
