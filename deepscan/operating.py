@@ -10,8 +10,8 @@ from deepscan.calibration import MAX_ERROR_RATE, Calibration, OperatingPoint, fi
 from deepscan.datasets.columns import text_column
 from deepscan.datasets.judged import check_columns
 
-DELIVERY = "delivery"
-"""Column of judged files that were delivered first: the name of the delivery."""
+DELIVERY = "deepscan.delivery"
+"""Column of judged files that were delivered first: the name of the delivery. A user may have `delivery`."""
 
 
 def operating_point(
@@ -26,7 +26,7 @@ def operating_point(
         recipe: Settings of a ``Recipe``.
         calibration: From logits to probabilities.
         judged: Validation files that have a ``logit``, and a ``label``.
-        delivered: The same files once more, with a column ``delivery``; None = as they are is enough.
+        delivered: The same files once more, with a column ``DELIVERY``; None = as they are is enough.
 
     Raises:
         ConfigError: The column ``error_rate_by`` is not there.
@@ -35,19 +35,27 @@ def operating_point(
     by = recipe.get("error_rate_by", "")
     if by:
         check_columns(judged.column_names, [by])
-    parts = [judged] if delivered is None else [judged, delivered]
+    alone = _fitted(recipe, calibration, [judged], by)
+    if delivered is None:
+        return alone
+    point = _fitted(recipe, calibration, [judged, delivered], by)
+    # A file that was delivered in five ways is one file still: more of them show no lower rate.
+    low, high = min(alone.low, point.low), max(alone.high, point.high)
+    return dataclasses.replace(point, low=low, high=high, real=alone.real, fake=alone.fake)
+
+
+def _fitted(
+    recipe: dict[str, Any], calibration: Calibration, parts: list[pa.Table], by: str
+) -> OperatingPoint:
     logit = np.concatenate([part["logit"].to_numpy() for part in parts])
     label = np.concatenate([part["label"].to_numpy() for part in parts]).astype(np.int64)
-    point = fit_operating_point(
+    return fit_operating_point(
         calibration.apply(logit),
         label,
         recipe.get("max_error_rate", MAX_ERROR_RATE),
         recipe.get("calls_real", True),
         [group for part in parts for group in _groups(part, by)] if by or len(parts) > 1 else None,
     )
-    own = judged["label"].to_numpy()
-    # A file that was delivered in five ways is one file still: more of them show no lower rate.
-    return dataclasses.replace(point, real=int((own == 0).sum()), fake=int((own == 1).sum()))
 
 
 def _groups(files: pa.Table, by: str) -> list[str]:

@@ -47,6 +47,14 @@ def test_the_rate_is_kept_after_every_delivery():
     assert point.high > fitted({}, pooled).high, "the mild ones do not make up for the harsh ones"
 
 
+def test_files_that_are_too_few_are_not_more_for_having_been_delivered():
+    few, again = judged().slice(0, 20), delivered("mild", 0.0, 1)
+    point = fitted({}, few, again)
+    assert point.high > 1
+    assert point.low == 0
+    assert "No file is called fake" in point.shortfall
+
+
 def test_delivered_files_of_one_collection_are_a_group_of_their_own():
     cameras = ["phone", "phone", "studio", "studio"] * (FILES // 4)
     files = judged(camera=cameras)

@@ -1,5 +1,6 @@
 """Validation files once more, as they arrive: an operating point is to hold for those, too."""
 
+import logging
 import pathlib
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ from deepscan.recipe import Recipe
 from deepscan.robustness.plan import CLEAN, Asked, plan
 from deepscan.robustness.run import judge_all
 from deepscan.watch import Watch
+
+_log = logging.getLogger(__name__)
 
 
 def check_deliveries(recipe: Recipe) -> None:
@@ -41,7 +44,7 @@ def after_deliveries(
         watch: Follows the work.
 
     Returns:
-        The rows of ``judged`` for every delivery with the ``logit`` after it, and ``delivery``, its name;
+        The rows of ``judged`` for every delivery with the ``logit`` after it, and ``DELIVERY``, its name;
         without those that are not judged any more. None = the recipe names none.
 
     Raises:
@@ -51,6 +54,8 @@ def after_deliveries(
         return None
     files = judged.filter(pc.and_(pc.is_valid(judged["logit"]), pc.invert(_is_pseudo(judged))))
     whole = plan(bundle, files, Asked(deliveries=names), judging, out)
+    for name, why in whole.unavailable.items():
+        _log.warning("The error rate is not kept after %s, which cannot be made here: %s", name, why)
     tables = []
     for name, said in judge_all(whole, watch).items():
         if name == CLEAN:

@@ -20,6 +20,7 @@ from deepscan.media.deliveries.pictures import write_png
 from deepscan.media.source import Media
 from deepscan.modalities.image import ImagePrep
 from deepscan.models.catalog import load_plugin
+from deepscan.operating import DELIVERY
 from deepscan.recipe import Recipe
 from deepscan.robustness import run
 from deepscan.robustness.assess import assess_robustness
@@ -128,7 +129,7 @@ def test_validation_files_are_judged_once_more_after_the_deliveries_of_the_recip
     again = after_deliveries(asked, told, JUDGING, tmp_path / "out", LogWatch())
     assert [pathlib.Path(path).stem for path in again["path"].to_pylist()] == ["60", "98", "104", "160"]
     assert again["label"].to_pylist() == [0, 0, 1, 1]
-    assert set(again["delivery"].to_pylist()) == {"darker"}
+    assert set(again[DELIVERY].to_pylist()) == {"darker"}
     detector = Detector.load(bundle.path, "cpu")
     halves = (30, 49, 52, 80)
     expected = [judge(detector, str(grey(tmp_path, level)), None, ())["logit"] for level in halves]
