@@ -199,9 +199,16 @@ def signed(data, mime, source=GENERATED, action="c2pa.created", ingredient=b""):
     return result.getvalue()
 
 
+_PIXELS_BEGIN = {b"\xff\xd8": b"\xff\xda", b"\x89PNG": b"IDAT", b"RIFF": b"VP8 "}
+
+
 def tampered(data):
-    """Return a file with one bit of its pixels changed."""
-    begin = max(data.rfind(mark) for mark in (b"\xff\xda", b"IDAT", b"VP8 "))
+    """Return a file with one bit of its pixels changed.
+
+    Of a container only its own mark is looked for: another's may stand by chance among the bytes of a
+    signature, and a bit changed there breaks the signature, not the pixels.
+    """
+    begin = data.rindex(next(mark for start, mark in _PIXELS_BEGIN.items() if data.startswith(start)))
     changed = bytearray(data)
     at = next(at for at in range(begin + 300, len(data)) if data[at] < 0xFE)
     changed[at] ^= 1
