@@ -227,6 +227,8 @@ def show_ensemble(console: Console, ensemble: "Ensemble") -> None:
     policy = ensemble.policy
     rows = [(each.bundle, each.path, _say_in(policy, each.bundle)) for each in ensemble.entries]
     console.print(grid(f"Members, fused by {policy.method}", ("bundle", "directory", "say"), rows))
+    for sentence in ensemble.data.get("warnings", ()):
+        console.print(Text(sentence, style="yellow"))
     if ensemble.metrics:
         console.print(comparison_table("On the test split", ensemble.metrics))
     point = policy.operating

@@ -40,7 +40,8 @@ class Ensemble:
     Attributes:
         entries: The bundles.
         policy: How their votes become one answer.
-        data: Digest of the data set that it was fitted on and counts of its files.
+        data: Digest of the data set that it was fitted on, counts of its files and, as ``warnings``,
+            sentences about what makes the figures doubtful.
         metrics: Figures on the test split: those of each bundle by its id, and those of the ``ensemble``.
         schema: Version of this layout.
     """

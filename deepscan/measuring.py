@@ -4,7 +4,6 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,7 @@ from deepscan.bundle import Bundle
 from deepscan.datasets import layout
 from deepscan.datasets.dataset import DataSet, Origin, divide, open_dataset
 from deepscan.datasets.judged import as_predictions, check_columns
-from deepscan.datasets.seen import SPLITS, Overlap, overlap, refuse
+from deepscan.datasets.seen import SPLITS, OnSeen, Overlap, overlap, refuse, united, unseen
 from deepscan.errors import ConfigError, DataError
 from deepscan.evaluation import Asked, Judging, Outcome, assess, judged_ones, predictions
 from deepscan.metrics.costs import Verifier
@@ -25,7 +24,6 @@ from deepscan.watch import Watch
 
 LEDGER, LEDGER_AGAINST = "ledger.parquet", "ledger-against.parquet"
 PREDICTIONS_AGAINST = "predictions-against.parquet"
-OnSeen = Literal["refuse", "leave-out", "count"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,13 +165,7 @@ def _seen(order: Measuring, bundles: Sequence[Bundle]) -> Overlap:
         found.append(overlap(bundle.card.seen, files, own))
         if order.on_seen == "refuse":
             refuse(found[-1], bundle.card.id)
-    whole = Overlap(
-        total=len(files),
-        files={path: split for each in found for path, split in each.files.items()},
-        sources={source: split for each in found for source, split in each.sources.items()},
-        same_data=any(each.same_data for each in found),
-        told=all(each.told for each in found),
-    )
+    whole = united(found, len(files))
     if order.on_seen != "leave-out":
         return whole
     left = len(files) - len(whole.files)
@@ -188,7 +180,4 @@ def _opened(order: Measuring, bundle: Bundle, ledger: str, watch: Watch) -> Data
 
 
 def _judged(order: Measuring, bundle: Bundle, data: DataSet, seen: Overlap) -> pa.Table:
-    judged = predictions(bundle, data, (order.split,), order.judging)
-    if not seen.left_out:
-        return judged
-    return judged.filter(pc.invert(pc.is_in(judged.column("path"), pa.array(list(seen.files), pa.string()))))
+    return unseen(predictions(bundle, data, (order.split,), order.judging), seen)

@@ -172,6 +172,8 @@ def _assemble(series: Series, origin: Origin, outcomes: Mapping[str, Outcome], w
         policy=series.policy,
         max_error_rate=series.max_error_rate,
         judging=Judging(plugin=series.order.plugin),
+        # The detectors are trained already: what they took over may have seen such files, which is told.
+        on_seen="count",
         known={outcome.bundle.card.id: outcome.said for outcome in outcomes.values()},
     )
     return assembly.assemble(order, watch)
@@ -191,6 +193,7 @@ def _page(result: Result) -> Page:
         evaluation=evaluation,
         point=result.assembly.ensemble.policy.operating,
         ledger={"judged": judged, "nobody could judge": result.assembly.files - judged},
+        warnings=result.assembly.seen.sentences if result.assembly.seen else (),
     )
 
 

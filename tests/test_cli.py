@@ -287,11 +287,13 @@ def test_the_options_of_an_ensemble_arrive(monkeypatch, bundle, tmp_path):
     monkeypatch.setattr(cluster, "connected", lambda address: contextlib.nullcontext())
     words = ("ensemble", "fit", "--bundle", bundle, "--data", tmp_path, "--out", tmp_path / "e.json")
     words += ("--method", "mean", "--fusion", "min_models=2", "--max-error-rate", "0.1", "--split-seed", 7)
+    words += ("--seen", "leave-out")
     assert run(*words, "--device", "cpu", "--where", "a=b", "--store", tmp_path).exit_code == 5
     (order,) = orders
     assert order.policy == FusionPolicy(method="mean", min_models=2)
     assert (order.bundles, order.out, order.max_error_rate) == ((bundle,), tmp_path / "e.json", 0.1)
     assert (order.origin.seed, order.origin.where, order.judging.device) == (7, ("a=b",), "cpu")
+    assert order.on_seen == "leave-out"
 
 
 def test_every_method_can_be_fitted():

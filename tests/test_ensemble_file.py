@@ -1,18 +1,22 @@
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from deepscan import assembly, fitting
 from deepscan.assembly import Order, align, assemble, measure
 from deepscan.calibration import Calibration, OperatingPoint
+from deepscan.console import show_ensemble
+from deepscan.datasets import seen
 from deepscan.datasets.dataset import Origin
 from deepscan.detector import Detector
 from deepscan.ensemble import Ensemble, Entry, entry, select
-from deepscan.errors import BundleError, ConfigError, DataError
+from deepscan.errors import BundleError, ConfigError, DataError, SeenDataError
 from deepscan.evaluation import Judging
 from deepscan.fusion import FusionPolicy
 from deepscan.media.source import Media
@@ -179,8 +183,11 @@ def test_a_member_that_judged_no_test_file_is_named(bundles):
 
 @pytest.fixture
 def judged(monkeypatch, bundles):
-    """Judging on Ray replaced by tables of 120 files a split."""
+    """Judging on Ray replaced by tables of 120 files a split, of which the bundles have seen nothing."""
     opened = []
+    files = pa.table({"path": ["v.png", "t.png"], "source": ["v", "t"], "split": ["val", "test"]})
+    for bundle in bundles:
+        bundle.amend(seen=seen.remember(files.slice(0, 0)))
 
     def open_dataset(origin, prep, ledger, cpus, watch):
         opened.append((prep, ledger.name))
@@ -194,6 +201,7 @@ def judged(monkeypatch, bundles):
             parts.append(part.append_column("split", pa.array([split] * len(part))))
         return pa.concat_tables(parts)
 
+    monkeypatch.setattr(assembly, "divide", lambda origin: files)
     monkeypatch.setattr(assembly, "open_dataset", open_dataset)
     monkeypatch.setattr(assembly, "predictions", predictions)
     return opened
@@ -234,6 +242,79 @@ def test_an_ensemble_is_fitted_measured_and_written(judged, bundles, tmp_path, m
         == made.evaluations["ensemble"].overall["auc"].value
     )
     assert select([out]).policy == ensemble.policy
+
+
+def seeing(monkeypatch, folder):
+    """A file a split of real content; how the bundles remember some of them."""
+    rows = []
+    for number, split in enumerate(("train", "val", "val", "test", "test")):
+        path = folder / f"{number}.bin"
+        path.write_bytes(bytes([number]))
+        rows.append({"path": str(path), "source": f"s{number}", "split": split, "label": number % 2})
+    monkeypatch.setattr(assembly, "divide", lambda origin: pa.Table.from_pylist(rows).slice(1))
+
+    def remembered(*numbers, split="train"):
+        return seen.remember(pa.Table.from_pylist([rows[number] | {"split": split} for number in numbers]))
+
+    return rows, remembered
+
+
+@pytest.mark.parametrize(
+    ("numbers", "split", "told"),
+    [
+        ([1], "train", r"1 of 2 files \(1 of train: .*1.bin\) trained b-"),
+        ([3], "train", r"1 of 2 files \(1 of train: .*3.bin\) trained b-"),
+        ([4], "val", r"1 of 2 files \(1 of val: .*4.bin\) trained b-"),
+    ],
+)
+def test_files_that_a_bundle_learnt_from_are_refused(
+    judged, bundles, monkeypatch, tmp_path, numbers, split, told
+):
+    _, remembered = seeing(monkeypatch, tmp_path)
+    bundles[1].amend(seen=remembered(*numbers, split=split))
+    with pytest.raises(SeenDataError, match=told):
+        assemble(order_of(bundles, tmp_path / "e.json"), Silent())
+    assert judged == [], "nothing was prepared or judged"
+
+
+def test_validation_files_may_have_chosen_a_bundle_since_they_calibrated_it(
+    judged, bundles, monkeypatch, tmp_path
+):
+    _, remembered = seeing(monkeypatch, tmp_path)
+    for bundle in bundles:
+        bundle.amend(seen=remembered(1, 2, split="val"))
+    made = assemble(order_of(bundles, tmp_path / "e.json"), Silent())
+    assert made.seen.sentences == ()
+    assert "warnings" not in made.ensemble.data
+
+
+def test_files_that_were_seen_are_left_out_or_counted_and_told(judged, bundles, monkeypatch, tmp_path):
+    rows, remembered = seeing(monkeypatch, tmp_path)
+    bundles[0].amend(seen=remembered(3))
+    said = [row | {"split": split} for split in ("val", "test") for row in table(prefix=split).to_pylist()]
+    said[-1]["path"] = rows[3]["path"]
+    monkeypatch.setattr(assembly, "predictions", lambda *_: pa.Table.from_pylist(said))
+    counted = assemble(order_of(bundles, tmp_path / "c.json", on_seen="count"), Silent())
+    left = assemble(order_of(bundles, tmp_path / "l.json", on_seen="leave-out"), Silent())
+    assert (counted.files, left.files) == (120, 119)
+    for made, end in ((counted, "figures are too good"), (left, "they are left out")):
+        (sentence,) = made.ensemble.data["warnings"]
+        assert sentence.startswith("1 of 4 files are among those that trained or chose")
+        assert sentence.endswith(f"{end}.")
+        assert shown(made.ensemble).count("1 of 4 files") == 1
+
+
+def shown(ensemble):
+    console = Console(file=io.StringIO(), width=200)
+    show_ensemble(console, ensemble)
+    return console.file.getvalue()
+
+
+def test_where_all_files_of_a_split_were_seen_none_can_be_left_out(judged, bundles, monkeypatch, tmp_path):
+    _, remembered = seeing(monkeypatch, tmp_path)
+    bundles[0].amend(seen=remembered(3, 4))
+    with pytest.raises(DataError, match="No file of the split test is left"):
+        assemble(order_of(bundles, tmp_path / "e.json", on_seen="leave-out"), Silent())
 
 
 def test_bundles_are_judged_by_their_own_preparation(judged, bundles, tmp_path):

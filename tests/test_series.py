@@ -135,6 +135,7 @@ def test_the_ensemble_is_fitted_on_every_file_that_nobody_learnt_from(data, trai
     assert asked.bundles == tuple(each.bundle.path for each in result.outcomes.values())
     assert (asked.policy, asked.max_error_rate) == (policy, 0.1)
     assert asked.origin.fractions is None
+    assert asked.on_seen == "count", "what was trained is not lost to what it took over"
     rows = layout.scan(asked.origin.path, where=asked.origin.where).to_pylist()
     assert {row["split"] for row in rows} == {"val", "test"}
     assert {row["modality"] for row in rows} == {"image", "audio"}

@@ -14,6 +14,7 @@ from deepscan.cli.options import (
     Fusion,
     MaxBad,
     Plugin,
+    Seen,
     SourcePattern,
     SplitSeed,
     Store,
@@ -40,6 +41,7 @@ def fit(
     max_error_rate: Annotated[
         float, typer.Option(min=0, max=0.5, help="Largest share of each class that is decided wrongly.")
     ] = 0.05,
+    seen: Seen = "refuse",
     where: Where = None,
     source_pattern: SourcePattern = None,
     store: Store = None,
@@ -49,7 +51,10 @@ def fit(
     plugin: Plugin = None,
     address: Address = None,
 ) -> None:
-    """Learn on the validation split how bundles vote together; measure them on the test split."""
+    """Learn on the validation split how bundles vote together; measure them on the test split.
+
+    Validation files that trained a bundle are refused, and test files that trained or chose one; see --seen.
+    """
     from deepscan import config
     from deepscan.assembly import Order, assemble
     from deepscan.bundle import Bundle
@@ -69,6 +74,7 @@ def fit(
         policy=config.override(FusionPolicy(method=method), fusion or ()),
         max_error_rate=max_error_rate,
         judging=Judging(device=device, plugin=plugin),
+        on_seen=seen,
     )
     with watching(console) as watch, connected(address):
         assembly = assemble(order, watch)

@@ -12,6 +12,7 @@ from deepscan.cli.options import (
     Json,
     MaxBad,
     Plugin,
+    Seen,
     SetDir,
     SourcePattern,
     Store,
@@ -36,10 +37,6 @@ Out = Annotated[pathlib.Path | None, typer.Option(help="Folder for the report.")
 Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Split to measure on.")]
 Against = Annotated[pathlib.Path | None, typer.Option(help="Bundle to compare with, on the same files.")]
 By = Annotated[list[str] | None, typer.Option(help="Column of yours to measure by; may be repeated.")]
-Seen = Annotated[
-    Literal["refuse", "leave-out", "count"],
-    typer.Option(help="What becomes of files that trained or chose the bundle."),
-]
 AsvRates = Annotated[
     pathlib.Path | None, typer.Option(help="JSON of a speaker verifier's error rates, for the t-DCF.")
 ]

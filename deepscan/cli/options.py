@@ -24,6 +24,10 @@ MaxBad = Annotated[float, typer.Option(min=0, max=1, help="Largest share of corr
 AllowLeaks = Annotated[
     bool, typer.Option("--allow-leaks", help="Take given splits that share sources; figures: too good.")
 ]
+Seen = Annotated[
+    Literal["refuse", "leave-out", "count"],
+    typer.Option(help="What becomes of files that trained or chose a bundle."),
+]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split where the data give none.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Setting, e.g. recipe.optimizer.lr=1e-4.")]
 Storage = Annotated[

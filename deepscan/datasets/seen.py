@@ -11,6 +11,7 @@ import hashlib
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +25,9 @@ READERS = 8
 SHOWN = 3
 Seen = Mapping[str, str]
 """``files`` and ``sources`` of each split, as ``train files``: sorted fingerprints in base64."""
+
+OnSeen = Literal["refuse", "leave-out", "count"]
+"""What becomes of files that a bundle learnt from or was chosen on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,31 +92,51 @@ def remember(ledger: pa.Table, earlier: Seen | None = None) -> dict[str, str]:
     return {key: base64.b64encode(b"".join(sorted(prints))).decode() for key, prints in found.items()}
 
 
-def overlap(seen: Seen, files: pa.Table, same_data: bool) -> Overlap:
+def overlap(seen: Seen, files: pa.Table, same_data: bool, splits: Sequence[str] = SPLITS) -> Overlap:
     """Find out which files a bundle has seen.
 
     Args:
         seen: What the bundle remembers.
         files: Those to be judged; columns ``path`` and ``source``.
         same_data: Whether they are a split of its own data that trained or chose it.
+        splits: Only what it saw in these counts.
     """
-    kept = {key: _unpacked(text) for key, text in seen.items()}
+    keys = [f"{split} {what}" for split in splits for what in ("files", "sources")]
+    kept = {key: _unpacked(seen.get(key, "")) for key in keys}
     paths, sources = files.column("path").to_pylist(), files.column("source").to_pylist()
     prints = _contents(paths) if seen else [b""] * len(paths)
     found = {
         path: split
-        for split in reversed(SPLITS)
+        for split in reversed(splits)
         for path, each in zip(paths, prints, strict=True)
-        if each in kept.get(f"{split} files", ())
+        if each in kept[f"{split} files"]
     }
     theirs = {source for path, source in zip(paths, sources, strict=True) if path in found}
     names = {
         source: split
-        for split in reversed(SPLITS)
+        for split in reversed(splits)
         for source in set(sources) - theirs
-        if _name(source) in kept.get(f"{split} sources", ())
+        if _name(source) in kept[f"{split} sources"]
     }
     return Overlap(total=len(paths), files=found, sources=names, same_data=same_data, told=bool(seen))
+
+
+def united(found: Sequence[Overlap], total: int) -> Overlap:
+    """Return what any of several bundles has seen of ``total`` files."""
+    return Overlap(
+        total=total,
+        files={path: split for each in found for path, split in each.files.items()},
+        sources={source: split for each in found for source, split in each.sources.items()},
+        same_data=any(each.same_data for each in found),
+        told=all(each.told for each in found),
+    )
+
+
+def unseen(judged: pa.Table, seen: Overlap) -> pa.Table:
+    """Return the rows whose ``path`` is none of the files that were seen, if those are to be left out."""
+    if not seen.left_out:
+        return judged
+    return judged.filter(pc.invert(pc.is_in(judged.column("path"), pa.array(list(seen.files), pa.string()))))
 
 
 def refuse(found: Overlap, name: str) -> None:
