@@ -121,7 +121,10 @@ def ledger(manifest: pa.Table, index: pa.Table) -> pa.Table:
 
 
 def chunks(manifest: pa.Table, split: str, index: pa.Table) -> list[Chunk]:
-    """Return the chunks of a split's usable Examples, in the order of the index.
+    """Return the chunks of a split's usable Examples, in the order of the manifest.
+
+    That order is the same whatever the store's files are called, whose names are drawn at random: a run that
+    is made again from the same data sees them in the same order.
 
     Args:
         manifest: Columns ``path``, ``label`` and ``split`` at least.
@@ -143,4 +146,5 @@ def chunks(manifest: pa.Table, split: str, index: pa.Table) -> list[Chunk]:
         kept = row["file"].startswith("examples-")
         key = (row["file"], row["group"]) if kept else (row["path"], -1)
         places.setdefault(key, []).append((row["row"] if kept else row["part"], *members[row["id"]]))
-    return [Chunk(place, group, *zip(*rows, strict=True)) for (place, group), rows in places.items()]
+    found = [Chunk(place, group, *zip(*rows, strict=True)) for (place, group), rows in places.items()]
+    return sorted(found, key=lambda chunk: min(chunk.files))

@@ -144,6 +144,21 @@ def test_the_reader_gives_the_same_examples_from_the_store_and_from_raw_files(tm
         np.testing.assert_array_equal(pixels, expected)
 
 
+@pytest.mark.parametrize("kind", ["examples", "ledger"])
+def test_chunks_come_in_the_order_of_the_manifest_whatever_the_files_of_the_store_are_called(
+    tmp_path, pictures, kind
+):
+    shuffled = [pictures[number] for number in np.random.default_rng(0).permutation(20)]
+    orders = []
+    for name in "ab":
+        store = Store(tmp_path / name, PREP)
+        for start in range(0, 20, 2):
+            store.write(prepared(shuffled[start : start + 2]), kind)
+        orders.append([chunk.files for chunk in chunks(manifest_of(pictures), "train", store.index(kind))])
+    assert orders[0] == orders[1]
+    assert [min(files) for files in orders[0]] == sorted(min(files) for files in orders[0])
+
+
 def test_example_bytes_counts_the_columns_that_are_read(tmp_path):
     reader = Reader(Store(pathlib.Path(tmp_path), PREP), PREP, Limits(), ("pixels", "box"))
     assert reader.example_bytes == 16 * 16 * 3 + 16
